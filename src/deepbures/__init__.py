@@ -1,0 +1,73 @@
+"""Generative deep linear networks under the Bures-Wasserstein loss: fit, explain, certify.
+
+Public names are resolved on first use, so that importing the package is quick and loads nothing that is not needed.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from deepbures.landscape import asymptotic_rate as asymptotic_rate
+    from deepbures.landscape import minimal_loss as minimal_loss
+    from deepbures.landscape import rank_k_minimizer as rank_k_minimizer
+    from deepbures.landscape import sharpness as sharpness
+    from deepbures.metric import bures_wasserstein_distance as bures_wasserstein_distance
+    from deepbures.metric import bures_wasserstein_distance_factors as bures_wasserstein_distance_factors
+    from deepbures.metric import squared_bures_wasserstein as squared_bures_wasserstein
+    from deepbures.metric import squared_bures_wasserstein_factors as squared_bures_wasserstein_factors
+    from deepbures.metric import squared_frechet_distance as squared_frechet_distance
+    from deepbures.metric import squared_frechet_distance_from_moments as squared_frechet_distance_from_moments
+    from deepbures.metric import transport_map as transport_map
+    from deepbures.model import BuresWasserstein as BuresWasserstein
+    from deepbures.model import DeepLinearNetwork as DeepLinearNetwork
+    from deepbures.model import Frobenius as Frobenius
+    from deepbures.model import Target as Target
+    from deepbures.model import balanced_network as balanced_network
+    from deepbures.model import initialize as initialize
+    from deepbures.model import stack_networks as stack_networks
+    from deepbures.training import Fit as Fit
+    from deepbures.training import Result as Result
+    from deepbures.training import Trajectory as Trajectory
+    from deepbures.training import fit as fit
+    from deepbures.training import gradient_descent as gradient_descent
+    from deepbures.training import gradient_flow as gradient_flow
+
+__version__ = "0.1.0"
+
+_ROOMS = {
+    "metric": (
+        "squared_bures_wasserstein",
+        "bures_wasserstein_distance",
+        "squared_bures_wasserstein_factors",
+        "bures_wasserstein_distance_factors",
+        "transport_map",
+        "squared_frechet_distance",
+        "squared_frechet_distance_from_moments",
+    ),
+    "model": (
+        "Target",
+        "DeepLinearNetwork",
+        "balanced_network",
+        "stack_networks",
+        "initialize",
+        "BuresWasserstein",
+        "Frobenius",
+    ),
+    "landscape": ("rank_k_minimizer", "minimal_loss", "sharpness", "asymptotic_rate"),
+    "training": ("fit", "gradient_flow", "gradient_descent", "Fit", "Trajectory", "Result"),
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = ["__version__", *_ROOM_OF]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOM_OF:
+        raise AttributeError(f"module 'deepbures' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"deepbures.{_ROOM_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,98 @@
+"""Checks shared by the public functions: one clear error that says what was given and what to do."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from deepbures._precision import is_tracer
+
+
+def as_array(value: Any, name: str) -> Any:
+    """`value` as a real floating NumPy or JAX array; integers and booleans become float64."""
+    if isinstance(value, jax.Array):
+        if jax.numpy.issubdtype(value.dtype, np.complexfloating):
+            raise TypeError(f"{name} must be real, but has dtype {value.dtype}.")
+        return value if jax.numpy.issubdtype(value.dtype, np.floating) else value.astype(float)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise TypeError(f"{name} must be a rectangular array of numbers: {error}.") from None
+    if array.dtype.kind in "iub":
+        return array.astype(np.float64)
+    if array.dtype.kind != "f":
+        hint = ", not complex" if array.dtype.kind == "c" else ""
+        raise TypeError(f"{name} must be an array of real numbers{hint}, but has dtype {array.dtype}.")
+    if array.dtype.itemsize < 4 or array.dtype.itemsize > 8:
+        return array.astype(np.float64)
+    return array
+
+
+def check_finite(array: Any, name: str) -> None:
+    """Refuse NaN and infinities (where the values can be looked at)."""
+    if is_tracer(array):
+        return
+    finite = np.isfinite(np.asarray(array))
+    if not finite.all():
+        index = tuple(int(i) for i in np.argwhere(~finite)[0])
+        raise ValueError(
+            f"{name} has {int(finite.size - finite.sum())} entries that are not finite (NaN or infinite), the first at "
+            f"index {index}. Remove or impute them first."
+        )
+
+
+def check_matrix(array: Any, name: str, *, square: bool = False) -> None:
+    """Refuse what is not a non-empty matrix (leading batch dimensions allowed)."""
+    if array.ndim < 2:
+        raise ValueError(f"{name} must be a matrix, but has shape {array.shape}.")
+    if 0 in array.shape:
+        raise ValueError(f"{name} must not be empty, but has shape {array.shape}.")
+    if square and array.shape[-1] != array.shape[-2]:
+        raise ValueError(f"{name} must be square, but has shape {array.shape}.")
+
+
+def check_integer(value: Any, name: str, minimum: int, maximum: int | None = None, why: str = "") -> int:
+    """`value` as a Python int within [minimum, maximum]."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} must be a whole number, but {value!r} was given.")
+    if value < minimum or (maximum is not None and value > maximum):
+        upper = "" if maximum is None else f" and at most {maximum}"
+        raise ValueError(f"{name} must be at least {minimum}{upper}{why}, but {value} was given.")
+    return int(value)
+
+
+def check_number(value: Any, name: str, *, positive: bool = False) -> None:
+    """Refuse a number (or array of numbers) that is negative, not finite, or zero where `positive`."""
+    if is_tracer(value):
+        return
+    try:
+        numbers = np.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, but {value!r} was given.") from None
+    bad = ~np.isfinite(numbers) | ((numbers <= 0) if positive else (numbers < 0))
+    if bad.any():
+        kind = "positive" if positive else "not negative"
+        raise ValueError(f"{name} must be finite and {kind}, but {value} was given.")
+
+
+def check_widths(widths: Sequence[int]) -> tuple[int, ...]:
+    """Widths (d_0, …, d_N) as a tuple of at least two positive ints."""
+    try:
+        sizes = tuple(widths)
+    except TypeError:
+        raise TypeError(f"widths must be a sequence (latent_dim, hidden…, dim), but {widths!r} was given.") from None
+    if len(sizes) < 2:
+        raise ValueError(f"widths must name at least latent_dim and dim, but {sizes} was given.")
+    return tuple(check_integer(size, f"widths[{i}]", 1) for i, size in enumerate(sizes))
+
+
+def format_list(numbers: Sequence[int], limit: int = 8) -> str:
+    """The first few of many numbers, for a message."""
+    shown = ", ".join(str(number) for number in numbers[:limit])
+    return shown if len(numbers) <= limit else f"{shown}, … ({len(numbers)} in all)"
+
+
+def rounding(dtype: Any, size: int) -> float:
+    """The relative size, for n×n matrices of a dtype, of what is put down to rounding: 100 n eps."""
+    return 100 * size * float(np.finfo(dtype).eps)

@@ -1,0 +1,53 @@
+"""In which precision a public function computes, and what it hands back.
+
+JAX computes in float32 unless a process-wide flag says otherwise. Importing this package leaves that
+flag alone. Instead: arrays of NumPy come in, arrays of NumPy go out, computed in the precision of the
+input (float64 stays float64, whatever the flag says); arrays of JAX, and anything inside a JAX
+transformation, follow JAX's own rules.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import jax
+import numpy as np
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def is_tracer(x: Any) -> bool:
+    """Whether `x` is being traced by a JAX transformation, so that its values cannot be looked at."""
+    return isinstance(x, jax.core.Tracer)
+
+
+def any_traced(tree: Any) -> bool:
+    """Whether any leaf of a pytree is being traced."""
+    return any(is_tracer(leaf) for leaf in jax.tree.leaves(tree))
+
+
+def _follows_jax(leaf: Any) -> bool:
+    # A concrete random key carries no precision: `key=jax.random.key(0)` is how NumPy users pass seeds.
+    return is_tracer(leaf) or (isinstance(leaf, jax.Array) and not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key))
+
+
+def to_numpy(tree: Any) -> Any:
+    """Every JAX array of a pytree as a NumPy array; random keys and everything else unchanged."""
+    return jax.tree.map(
+        lambda leaf: np.asarray(leaf) if isinstance(leaf, jax.Array) and _follows_jax(leaf) else leaf, tree
+    )
+
+
+def numpy_in_numpy_out(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorator: without any JAX array among the arguments, compute in 64-bit mode and return NumPy."""
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        if any(_follows_jax(leaf) for leaf in jax.tree.leaves((args, kwargs))):
+            return function(*args, **kwargs)
+        with jax.enable_x64(True):
+            result: R = to_numpy(function(*args, **kwargs))
+            return result
+
+    return wrapped

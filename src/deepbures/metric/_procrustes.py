@@ -1,0 +1,97 @@
+"""The Procrustes form of the Bures-Wasserstein distance: everything from one SVD of FᴴG.
+
+For factors F (n, r) and G (n, k) of two covariances A = F Fᴴ and C = G Gᴴ, let Fᴴ G = U S Vᴴ be a
+thin SVD and Q = U Vᴴ. Since tr (A^½ C A^½)^½ = ‖Fᴴ G‖_* = tr(Qᴴ Fᴴ G),
+
+    B²(A, C) = ‖F‖² + ‖G‖² − 2‖Fᴴ G‖_* = ‖G − F Q‖² + ‖F − (F U) Uᴴ‖².
+
+The right-hand side is a sum of squares: it neither cancels near zero nor can be negative, and it holds
+for *any* choice of the singular vectors that belong to a zero singular value, so no rank decision is
+needed for the value. The gradient with respect to G, 2 (G − F Q), does need one: there the zero
+singular values contribute zero to Q (the gradient of least norm among the one-sided choices).
+
+All functions take arrays of any library that follows the array API standard, with leading batch
+dimensions. The caller brings the SVD, since which algorithm is best depends on the library.
+"""
+
+from typing import Any
+
+from array_api_compat import array_namespace
+
+Array = Any
+
+
+def adjoint(x: Array) -> Array:
+    """Conjugate transpose of the last two axes."""
+    xp = array_namespace(x)
+    transposed = xp.matrix_transpose(x)
+    return xp.conj(transposed) if xp.isdtype(x.dtype, "complex floating") else transposed
+
+
+def squared_norm(x: Array) -> Array:
+    """Squared Frobenius norm over the last two axes, real."""
+    xp = array_namespace(x)
+    if xp.isdtype(x.dtype, "complex floating"):
+        return xp.sum(xp.real(x) ** 2 + xp.imag(x) ** 2, axis=(-2, -1))
+    return xp.sum(x * x, axis=(-2, -1))
+
+
+def nonzero(s: Array, num_rows: int, num_columns: int) -> Array:
+    """Which singular values count as nonzero: s > max(shape) · eps · s_max, the one rank tolerance.
+
+    This is the size of the rounding error of an SVD, hence the level below which a computed singular
+    value carries no information. `s` is sorted in descending order.
+    """
+    xp = array_namespace(s)
+    if s.shape[-1] == 0:
+        return s > 0
+    tolerance = max(num_rows, num_columns) * xp.finfo(s.dtype).eps
+    return s > tolerance * s[..., :1]
+
+
+def polar_factor(u: Array, s: Array, vh: Array) -> Array:
+    """Q = U Vᴴ over the nonzero singular values: the partial isometry of the polar decomposition."""
+    xp = array_namespace(u)
+    keep = xp.astype(nonzero(s, u.shape[-2], vh.shape[-1]), u.dtype)
+    return (u * keep[..., None, :]) @ vh
+
+
+def squared_distance(f: Array, g: Array, u: Array, vh: Array) -> Array:
+    """B²(F Fᴴ, G Gᴴ) from the thin singular vectors of Fᴴ G."""
+    fu = f @ u
+    distance = squared_norm(g - fu @ vh)
+    if f.shape[-1] > u.shape[-1]:
+        # F has more columns than G: the part of F that no column of G can be matched to. (With at most
+        # as many columns U is square and unitary, and the projection is zero.)
+        distance = distance + squared_norm(f - fu @ adjoint(u))
+    return distance
+
+
+def polar_derivative(u: Array, s: Array, vh: Array, direction: Array) -> Array:
+    """Derivative of the polar factor of X = U S Vᴴ (thin SVD) in a direction D.
+
+    With E = Uᴴ D V, differentiating X = Q H (H = V S Vᴴ) gives, for nonzero s,
+
+        dQ = U [(E_ij − conj(E_ji)) / (s_i + s_j)] Vᴴ + (I − U Uᴴ) D V S⁻¹ Vᴴ + U S⁻¹ Uᴴ D (I − V Vᴴ).
+
+    Divided differences of sums s_i + s_j only: repeated singular values are no special case. Pairs of
+    zero singular values, and projections divided by a zero one, contribute zero (the kink convention).
+    """
+    xp = array_namespace(u)
+    keep = nonzero(s, u.shape[-2], vh.shape[-1])
+    one = xp.ones_like(s)
+    inverse = xp.where(keep, 1 / xp.where(keep, s, one), 0 * one)
+    both = keep[..., :, None] | keep[..., None, :]
+    sums = s[..., :, None] + s[..., None, :]
+    inverse_sums = xp.where(both, 1 / xp.where(both, sums, xp.ones_like(sums)), xp.zeros_like(sums))
+    uh = adjoint(u)
+    uh_d = uh @ direction
+    e = uh_d @ adjoint(vh)
+    result = u @ ((e - adjoint(e)) * inverse_sums)
+    if u.shape[-2] > u.shape[-1]:
+        d_v = direction @ adjoint(vh)
+        result = result + (d_v - u @ e) * inverse[..., None, :]
+    result = result @ vh
+    if vh.shape[-1] > vh.shape[-2]:
+        result = result + (u * inverse[..., None, :]) @ (uh_d - e @ vh)
+    return result

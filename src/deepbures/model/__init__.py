@@ -1,0 +1,10 @@
+"""What is fitted to what: targets, networks, their initialization, and losses."""
+
+from deepbures.model._bures_wasserstein import BuresWasserstein as BuresWasserstein
+from deepbures.model._frobenius import Frobenius as Frobenius
+from deepbures.model._initialization import initialize as initialize
+from deepbures.model._losses import AbstractLoss as AbstractLoss
+from deepbures.model._network import DeepLinearNetwork as DeepLinearNetwork
+from deepbures.model._network import balanced_network as balanced_network
+from deepbures.model._network import stack_networks as stack_networks
+from deepbures.model._target import Target as Target

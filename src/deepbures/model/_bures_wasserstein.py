@@ -1,0 +1,151 @@
+"""The squared Bures-Wasserstein loss, smoothed or not.
+
+In the coordinates of `_coordinates` the target is diag(λ); with D = diag(√λ), w the end-to-end matrix there and
+G = [w, √τ I], the loss is that of the factors D and G in Procrustes form: from one SVD D G = U S Vᵀ, Q = U Vᵀ,
+
+    L = ‖G − D Q‖² + ‖D (I − U Uᵀ)‖²,    ∇L = 2 (w − D Q[:, :m]),    ∇²L[A] = 2 (A − D dQ[:, :m]).
+
+So L_τ is the exact loss of [W, √τ I], and smoothing needs no formula of its own.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from deepbures._checks import check_number
+from deepbures._precision import is_tracer
+from deepbures.metric._procrustes import nonzero, polar_derivative, polar_factor, squared_distance, squared_norm
+from deepbures.model._coordinates import Coordinates, coordinates, thin_svd
+from deepbures.model._covariance import ProductCovariance
+from deepbures.model._losses import AbstractLoss
+from deepbures.model._target import Target
+
+Array = Any
+
+
+class BuresWasserstein(AbstractLoss):
+    """Squared Bures-Wasserstein loss L_τ(W) = B²(W Wᵀ + τ I, Σ0), smoothed where τ > 0.
+
+        B²(A, C) = tr A + tr C − 2 tr (A^½ C A^½)^½,
+
+    the squared 2-Wasserstein distance of N(0, A) and N(0, C). For τ = 0, L = ‖W‖² + tr Σ0 − 2 ‖Σ0^½ W‖_*,
+    differentiable iff rank(Σ0^½ W) = min(rank Σ0, m); elsewhere `grad` is the choice of least norm (zero singular
+    values contribute zero to the polar factor). For τ > 0 it is smooth, and
+
+        ∇L_τ(W) = 2 (I − T) W,  T the optimal transport map from N(0, W Wᵀ + τ I) to N(0, Σ0).
+
+    Computed in Procrustes form: a sum of squares, accurate to rounding near zero too, never negative. Targets known
+    through products use the gram form, G = Wᵀ Σ0 W: L = ‖W − P‖² + tr Σ0 − ‖P‖² with P = Σ0 W G^{−½}; values below
+    about eps · tr Σ0 are rounding there.
+
+    Parameters
+    ----------
+    tau : float
+        Smoothing τ ≥ 0, in the units of Σ0 (a variance). A number, or a positive JAX array.
+
+    Raises
+    ------
+    ValueError
+        If `tau` is negative or not finite; if τ > 0 meets a target known through products only.
+
+    References
+    ----------
+    Bréchet, Papagiannouli, An, Montúfar (2023), "Critical points and convergence analysis of generative deep linear
+    networks trained with Bures-Wasserstein loss", for the loss and its smoothing. The Procrustes forms are derived
+    for this project.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import deepbures as db
+    >>> target = db.Target.from_covariance(np.diag([4.0, 1.0]))
+    >>> loss = db.BuresWasserstein()
+    >>> w = np.array([[3.0], [0.0]])
+    >>> round(float(loss.value(w, target)), 12)     # (3 − 2)² for the first mode, 1 for the missing second
+    2.0
+    >>> loss.grad(w, target).round(12).tolist()
+    [[2.0], [0.0]]
+    """
+
+    tau: float | Array = 0.0
+
+    def __check_init__(self) -> None:
+        check_number(self.tau, "tau")
+
+    @property
+    def is_smooth(self) -> bool:
+        """Whether τ > 0 (a traced τ is taken to be positive)."""
+        return is_tracer(self.tau) or bool(jnp.ndim(self.tau)) or float(self.tau) > 0
+
+    def _value(self, w: Array, target: Target) -> Array:
+        if isinstance(target.covariance, ProductCovariance):
+            p, _ = self._gram(w, target.covariance)
+            return squared_norm(w - p) + target.covariance.trace - squared_norm(p)
+        c = coordinates(target.covariance, w)
+        root, g, (u, _, vh) = self._procrustes(c)
+        d = root[..., :, None] * jnp.eye(root.shape[-1], dtype=root.dtype)
+        value = squared_distance(d, g, u, vh)
+        tau = jnp.asarray(self.tau, w.dtype)
+        if c.outside is not None:
+            value = value + squared_norm(c.outside[0])
+        floor = jnp.zeros((), w.dtype) if c.floor is None else c.floor
+        return value + c.num_left * (jnp.sqrt(floor) - jnp.sqrt(tau)) ** 2
+
+    def _gradient(self, w: Array, target: Target) -> Array:
+        if isinstance(target.covariance, ProductCovariance):
+            return 2 * (w - self._gram(w, target.covariance)[0])
+        c = coordinates(target.covariance, w)
+        root, _, (u, s, vh) = self._procrustes(c)
+        q = polar_factor(u, s, vh[..., :, : w.shape[-1]])
+        # Outside the span of the eigenvectors the transport map is zero: there the gradient is 2 W itself.
+        return 2 * (w - c.lift(root[..., :, None] * q))
+
+    def _hvp(self, w: Array, target: Target, direction: Array) -> Array:
+        if isinstance(target.covariance, ProductCovariance):
+            return self._gram_hvp(w, target.covariance, direction)
+        c = coordinates(target.covariance, w, direction)
+        root, g, (u, s, vh) = self._procrustes(c)
+        move = root[..., :, None] * c.blocks[1]
+        missing = g.shape[-1] - move.shape[-1]
+        if missing:
+            move = jnp.concatenate([move, jnp.zeros((*move.shape[:-1], missing), move.dtype)], axis=-1)
+        dq = polar_derivative(u, s, vh, move)[..., :, : w.shape[-1]]
+        return 2 * (direction - c.lift(root[..., :, None] * dq))
+
+    def _procrustes(self, c: Coordinates) -> tuple[Array, Array, tuple[Array, Array, Array]]:
+        """√λ, the factor G = [w, √τ I], and the thin SVD of diag(√λ) G."""
+        root = jnp.sqrt(c.eigenvalues)
+        g = c.blocks[0]
+        if self.is_smooth:
+            noise = jnp.sqrt(jnp.asarray(self.tau, g.dtype)) * jnp.eye(root.shape[-1], dtype=g.dtype)
+            g = jnp.concatenate([g, jnp.broadcast_to(noise, (*g.shape[:-2], *noise.shape))], axis=-1)
+        return root, g, thin_svd(root[..., :, None] * g)
+
+    def _gram(self, w: Array, covariance: ProductCovariance) -> tuple[Array, tuple[Array, Array, Array]]:
+        """P = Σ0 W G^{−½}, and (Σ0 W, V, 1/r) with G = V diag(r²) Vᵀ, zero singular values contributing zero."""
+        if self.is_smooth:
+            raise ValueError(
+                f"The smoothed loss (tau = {self.tau}) of a target of dimension {covariance.dim} known through products only "
+                "would need its full spectrum. Use tau=0, or build the target with Target.from_factor (low rank plus "
+                "floor), from_samples or from_spectrum."
+            )
+        product = jnp.asarray(covariance.matmul(w))
+        values, v = jnp.linalg.eigh(w.mT @ product)
+        # Rounding of G is eps · r_1²: singular values r below √eps · r_1 cannot be told from zero in this form.
+        squares = jnp.maximum(values, 0)
+        keep = nonzero(squares[..., ::-1], w.shape[-1], w.shape[-1])[..., ::-1]
+        inverse = jnp.where(keep, 1 / jnp.sqrt(jnp.where(keep, squares, 1)), 0)
+        return (product @ v) * inverse[..., None, :] @ v.mT, (product, v, inverse)
+
+    def _gram_hvp(self, w: Array, covariance: ProductCovariance, direction: Array) -> Array:
+        # D(G^{−½})[A] = −V [E_ij / (r_i r_j (r_i + r_j))] Vᵀ, E = Vᵀ (Wᵀ Σ0 A + Aᵀ Σ0 W) V; with x = 1/r the bracket
+        # is E_ij x_i² x_j² / (x_i + x_j), zero where a singular value is zero.
+        _, (product, v, inverse) = self._gram(w, covariance)
+        moved = jnp.asarray(covariance.matmul(direction))
+        cross = v.mT @ (product.mT @ direction) @ v
+        sums = inverse[..., :, None] + inverse[..., None, :]
+        weight = (inverse**2)[..., :, None] * (inverse**2)[..., None, :] / jnp.where(sums > 0, sums, 1)
+        change = (cross + cross.mT) * weight
+        return 2 * (direction - (moved @ v) * inverse[..., None, :] @ v.mT + (product @ v) @ change @ v.mT)
+
+

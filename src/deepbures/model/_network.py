@@ -1,0 +1,296 @@
+"""The deep linear network z ↦ W_N ⋯ W_1 z + mean, and its balanced lifts."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from deepbures._checks import as_array, check_finite, check_integer, check_matrix, check_widths
+from deepbures._precision import any_traced, is_tracer, numpy_in_numpy_out
+from deepbures.model._covariance import namespace, transpose
+from deepbures.model._target import as_key
+
+Array = Any
+
+
+def multiply_layers(weights: Sequence[Array]) -> Array:
+    """The end-to-end matrix W_N ⋯ W_1, from the narrow (latent) side."""
+    product = weights[0]
+    for weight in weights[1:]:
+        product = weight @ product
+    return product
+
+
+class DeepLinearNetwork(eqx.Module):
+    """The generator z ~ N(0, I_m) ↦ x = W_N ⋯ W_1 z + mean, so that x ~ N(mean, W Wᵀ), W = W_N ⋯ W_1.
+
+    An equinox module: a pytree whose leaves are its arrays. Weights with leading batch dimensions are a batch of
+    networks.
+
+    Parameters
+    ----------
+    weights : sequence of arrays
+        W_1 first; W_l has shape (d_l, d_{l−1}), with d_0 = m the latent size and d_N = n the data size.
+    mean : array (n,), optional
+        Added to every output. None stands for zero.
+
+    Raises
+    ------
+    ValueError
+        If there is no layer, a layer is not a finite matrix, or neighboring shapes do not fit.
+    TypeError
+        If a layer is not an array of real numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import deepbures as db
+    >>> net = db.DeepLinearNetwork([np.ones((2, 3)), np.ones((4, 2))])
+    >>> net.widths, net.depth, net.bottleneck, net.latent_dim, net.dim
+    ((3, 2, 4), 2, 2, 3, 4)
+    >>> net.end_to_end.shape
+    (4, 3)
+    """
+
+    weights: tuple[Array, ...]
+    mean: Array | None = None
+
+    def __init__(self, weights: Sequence[Array], mean: Array | None = None) -> None:
+        if isinstance(weights, (str, bytes)) or not isinstance(weights, Sequence):
+            raise TypeError(f"weights must be a list of matrices, W_1 first, but a {type(weights).__name__} was given.")
+        if len(weights) == 0:
+            raise ValueError("A network needs at least one layer (depth ≥ 1), but no weights were given.")
+        layers = tuple(as_array(weight, f"weights[{i}]") for i, weight in enumerate(weights))
+        for i, layer in enumerate(layers):
+            check_matrix(layer, f"weights[{i}]")
+            check_finite(layer, f"weights[{i}]")
+        for i in range(1, len(layers)):
+            below, above = layers[i - 1].shape, layers[i].shape
+            if above[-1] != below[-2] or above[:-2] != below[:-2]:
+                raise ValueError(
+                    f"weights[{i}] has shape {above}, but must take the {below[-2]} outputs of weights[{i - 1}], of shape "
+                    f"{below} (and have the same leading dimensions). The layer next to the latent space comes first."
+                )
+        self.weights = layers
+        if mean is None:
+            self.mean = None
+        else:
+            location = as_array(mean, "mean")
+            expected = (*layers[-1].shape[:-2], layers[-1].shape[-2])
+            if location.shape != expected:
+                raise ValueError(f"mean must have shape {expected}, but has shape {location.shape}.")
+            check_finite(location, "mean")
+            self.mean = location
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """(d_0, …, d_N): latent size, hidden widths, data size."""
+        return (int(self.weights[0].shape[-1]), *(int(weight.shape[-2]) for weight in self.weights))
+
+    @property
+    def depth(self) -> int:
+        """Number of layers N."""
+        return len(self.weights)
+
+    @property
+    def latent_dim(self) -> int:
+        """Latent size m = d_0."""
+        return self.widths[0]
+
+    @property
+    def dim(self) -> int:
+        """Data size n = d_N."""
+        return self.widths[-1]
+
+    @property
+    def bottleneck(self) -> int:
+        """min_l d_l: the largest rank that the end-to-end matrix can have."""
+        return min(self.widths)
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """Leading dimensions of the weights: () for a single network."""
+        return tuple(self.weights[0].shape[:-2])
+
+    @property
+    def end_to_end(self) -> Array:
+        """The product W = W_N ⋯ W_1, of shape (n, m)."""
+        return multiply_layers(self.weights)
+
+    def conserved_quantities(self) -> tuple[Array, ...]:
+        """W_{l+1}ᵀ W_{l+1} − W_l W_lᵀ for l = 1..N−1: what gradient flow conserves (empty for depth 1)."""
+        return tuple(
+            transpose(above) @ above - below @ transpose(below)
+            for below, above in zip(self.weights[:-1], self.weights[1:], strict=True)
+        )
+
+    def balancedness_gap(self) -> Array:
+        """max_l ‖W_{l+1}ᵀ W_{l+1} − W_l W_lᵀ‖ (Frobenius): zero iff the network is balanced, or has depth 1.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import deepbures as db
+        >>> float(db.DeepLinearNetwork([np.eye(2), 2 * np.eye(2)]).balancedness_gap() / np.sqrt(2))
+        3.0
+        """
+        xp = namespace(*self.weights)
+        gaps = [xp.sqrt((gap * gap).sum((-2, -1))) for gap in self.conserved_quantities()]
+        if not gaps:
+            return xp.zeros(self.batch_shape, self.weights[0].dtype)
+        return xp.stack(gaps).max(0)
+
+    def __call__(self, z: Array) -> Array:
+        """Outputs x = W z + mean for latent vectors z in rows, (…, m) ↦ (…, n)."""
+        for weight in self.weights:
+            z = z @ transpose(weight)
+        return z if self.mean is None else z + self.mean
+
+    @numpy_in_numpy_out
+    def sample(self, key: Any, num: int) -> Array:
+        """Draw `num` outputs, in rows: (num, n), from N(mean, W Wᵀ).
+
+        Parameters
+        ----------
+        key : jax.random key or int
+            Seed; the same seed gives the same bits.
+        num : int
+            Number of draws, at least 1.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import deepbures as db
+        >>> net = db.DeepLinearNetwork([np.ones((2, 1))], mean=np.array([5.0, 5.0]))
+        >>> x = net.sample(0, 3)
+        >>> x.shape, bool(np.all(x[:, 0] == x[:, 1]))
+        ((3, 2), True)
+        """
+        if self.batch_shape:
+            raise ValueError(f"A batch of networks (batch shape {self.batch_shape}) cannot be sampled at once: use jax.vmap.")
+        num = check_integer(num, "num", 1)
+        z = jax.random.normal(as_key(key), (num, self.latent_dim), self.weights[0].dtype)
+        draws = z @ transpose(jnp.asarray(self.end_to_end))
+        return draws if self.mean is None else draws + jnp.asarray(self.mean)[None, :]
+
+    def save(self, path: str | Path) -> None:
+        """Write the network to an .npz file (arrays ``weight_1`` … ``weight_N`` and ``mean``), without pickle."""
+        arrays = {f"weight_{i}": np.asarray(weight) for i, weight in enumerate(self.weights, 1)}
+        if self.mean is not None:
+            arrays["mean"] = np.asarray(self.mean)
+        with Path(path).open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+
+    @classmethod
+    def load(cls, path: str | Path) -> "DeepLinearNetwork":
+        """Read a network written by `save`. Files that hold pickled objects are refused.
+
+        Raises
+        ------
+        ValueError
+            If the file cannot be read or holds no network.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+        except (OSError, ValueError, EOFError, AttributeError, TypeError, KeyError) as error:
+            raise ValueError(f"{path} cannot be read as a model (.npz written by save): {error}") from None
+        except Exception as error:  # zipfile.BadZipFile, zlib.error: damaged archives
+            raise ValueError(f"{path} is damaged and cannot be read as a model: {error}") from None
+        depth = sum(name.startswith("weight_") for name in arrays)
+        names = [f"weight_{i}" for i in range(1, depth + 1)]
+        if depth == 0 or any(name not in arrays for name in names):
+            raise ValueError(f"{path} holds no network: expected arrays weight_1, weight_2, …, found {sorted(arrays)}.")
+        return cls([arrays[name] for name in names], mean=arrays.get("mean"))
+
+
+def balanced_network(end_to_end: Array, widths: Sequence[int], *, mean: Array | None = None) -> DeepLinearNetwork:
+    """The balanced network of given widths whose end-to-end matrix is the given one.
+
+    With W = U S Vᵀ: W_1 = S^{1/N} Vᵀ, W_l = S^{1/N}, W_N = U S^{1/N}, padded with zeros to the widths. Then
+    W_{l+1}ᵀ W_{l+1} = W_l W_lᵀ for every l, and no factorization of W has a smaller sum of squares of all layers.
+
+    Parameters
+    ----------
+    end_to_end : array (..., n, m)
+        W.
+    widths : sequence of int
+        (d_0, …, d_N) with d_0 = m, d_N = n; every width at least the rank of W.
+    mean : array (n,), optional
+        Mean of the network's output.
+
+    Raises
+    ------
+    ValueError
+        If the outer widths are not the shape of W, or a hidden width is smaller than its rank (more than the
+        rounding error of the singular values would be lost).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import deepbures as db
+    >>> net = db.balanced_network(np.diag([8.0, 1.0, 0.0]), widths=(3, 2, 5, 3))
+    >>> bool(np.allclose(net.end_to_end, np.diag([8.0, 1.0, 0.0])))
+    True
+    >>> bool(net.balancedness_gap() < 1e-12)
+    True
+    """
+    w = as_array(end_to_end, "end_to_end")
+    check_matrix(w, "end_to_end")
+    check_finite(w, "end_to_end")
+    sizes = check_widths(widths)
+    if (sizes[0], sizes[-1]) != (w.shape[-1], w.shape[-2]):
+        raise ValueError(
+            f"widths must begin with {w.shape[-1]} and end with {w.shape[-2]}, the shape of end_to_end (dim, latent_dim) "
+            f"read from the latent side, but {sizes} was given."
+        )
+    depth, bottleneck = len(sizes) - 1, min(sizes)
+    if depth == 1:
+        return DeepLinearNetwork([w], mean)
+    xp = namespace(w)
+    u, s, vh = xp.linalg.svd(w, full_matrices=False)
+    if not is_tracer(s) and bottleneck < s.shape[-1]:
+        s_host = np.asarray(s)
+        lost = s_host[..., bottleneck]
+        if np.any(lost > max(w.shape[-2:]) * np.finfo(s_host.dtype).eps * s_host[..., 0]):
+            raise ValueError(
+                f"end_to_end has rank above {bottleneck}, the smallest of the widths {sizes} (singular value "
+                f"{bottleneck + 1} is {float(np.max(lost)):.3g}): widen the hidden layers or lower the rank first."
+            )
+    k = min(bottleneck, s.shape[-1])
+    root = s[..., :k] ** (1 / depth)
+    shapes = list(zip(sizes[1:], sizes[:-1], strict=True))
+    first = _pad(root[..., :, None] * vh[..., :k, :], shapes[0])
+    last = _pad(u[..., :, :k] * root[..., None, :], shapes[-1])
+    diagonal = root[..., :, None] * xp.eye(k, dtype=w.dtype)
+    return DeepLinearNetwork([first, *(_pad(diagonal, shape) for shape in shapes[1:-1]), last], mean)
+
+
+def _pad(block: Array, shape: tuple[int, int]) -> Array:
+    missing = [(0, 0)] * (block.ndim - 2) + [(0, size - have) for size, have in zip(shape, block.shape[-2:], strict=True)]
+    return namespace(block).pad(block, missing)
+
+
+def stack_networks(networks: Sequence[DeepLinearNetwork]) -> DeepLinearNetwork:
+    """A batch of networks of equal widths, stacked along a new leading dimension.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import deepbures as db
+    >>> nets = [db.DeepLinearNetwork([s * np.eye(2), np.ones((3, 2))]) for s in (1.0, 2.0)]
+    >>> db.stack_networks(nets).batch_shape
+    (2,)
+    """
+    if not networks or len({net.widths for net in networks}) != 1 or len({net.mean is None for net in networks}) != 1:
+        raise ValueError(
+            f"Networks to stack must be at least one, of equal widths, all with or all without a mean, but have widths "
+            f"{[net.widths for net in networks]}."
+        )
+    xp = jnp if any_traced(networks) else namespace(*(net.weights[0] for net in networks))
+    stacked: DeepLinearNetwork = jax.tree.map(lambda *leaves: xp.stack(leaves), *networks)
+    return stacked

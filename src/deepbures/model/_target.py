@@ -1,0 +1,458 @@
+"""The target Gaussian N(mean, Σ0), in every form it can be known in."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+import scipy.linalg
+import scipy.sparse.linalg
+
+from deepbures._checks import as_array, check_finite, check_integer, check_matrix, check_number, rounding
+from deepbures._precision import is_tracer, numpy_in_numpy_out
+from deepbures.model._covariance import ProductCovariance, SpectralCovariance, host_operator, namespace, transpose
+
+Array = Any
+
+LARGEST_DECOMPOSED = 1024
+"""Dense covariances up to this size are decomposed once; larger ones are used through products only."""
+
+_ROWS_PER_BLOCK = 16_384
+
+
+class Target(eqx.Module):
+    """The Gaussian N(mean, Σ0) to be approximated; all that losses and solvers may ask of it.
+
+    Made by one of the constructors `from_covariance`, `from_factor`, `from_samples`, `from_spectrum` and
+    `from_operator`. Whatever the form, a target answers `matmul(w)` (the product Σ0 w), `trace`,
+    `factor()` (if it has one) and `spectrum(k)` (the leading eigenpairs). An n×n matrix exists only where
+    one was given.
+
+    A target is an equinox module: a pytree whose leaves are its arrays. Stacked targets (leaves with a leading
+    batch dimension) describe a batch.
+
+    Attributes
+    ----------
+    mean : array (n,)
+        Mean of the target; zero unless given or estimated from samples.
+    covariance : SpectralCovariance or ProductCovariance
+        How Σ0 is known.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import deepbures as db
+    >>> samples = np.random.default_rng(0).standard_normal((500, 4)) * np.array([3.0, 2.0, 1.0, 0.0])
+    >>> target = db.Target.from_samples(samples)
+    >>> target.dim, bool(np.isclose(target.trace, samples.var(axis=0).sum()))
+    (4, True)
+    """
+
+    mean: Array
+    covariance: SpectralCovariance | ProductCovariance
+
+    # ------------------------------------------------------------------ what a target answers
+
+    @property
+    def dim(self) -> int:
+        """Data dimension n."""
+        return self.covariance.dim
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Floating-point type of the target's arrays."""
+        return np.dtype(self.mean.dtype)
+
+    @property
+    def trace(self) -> Array:
+        """Total variance tr Σ0."""
+        return self.covariance.trace
+
+    @numpy_in_numpy_out
+    def matmul(self, w: Array) -> Array:
+        """The product Σ0 w, for w of shape (n, m)."""
+        return self.covariance.matmul(w)
+
+    def factor(self) -> Array:
+        """The factor F = Ω diag(λ − floor)^½ (n, r), so that Σ0 = F Fᵀ + floor·I.
+
+        Raises
+        ------
+        ValueError
+            If the target is known through products only (`from_operator`, or a dense matrix larger than 1024).
+        """
+        if isinstance(self.covariance, ProductCovariance):
+            raise ValueError(
+                f"This target of dimension {self.dim} is known through products only and has no factor. Build it with "
+                "Target.from_factor, from_samples or from_spectrum."
+            )
+        return self.covariance.factor()
+
+    def spectrum(self, k: int) -> tuple[Array, Array]:
+        """The k largest eigenvalues (k,), descending, and their orthonormal eigenvectors (n, k).
+
+        Targets known through products are answered by a truncated solver (Lanczos), never by a full
+        decomposition unless at least half of the eigenvalues are asked for.
+
+        Raises
+        ------
+        ValueError
+            If k is not in 1..n.
+        """
+        return self.covariance.spectrum(check_integer(k, "k", 1, self.dim, why=" (the dimension of the target)"))
+
+    @property
+    def eigenvalues(self) -> Array | None:
+        """All n eigenvalues of Σ0, descending; None for a target known through products only."""
+        return None if isinstance(self.covariance, ProductCovariance) else self.covariance.all_eigenvalues()
+
+    # ------------------------------------------------------------------ constructors
+
+    @classmethod
+    def from_covariance(cls, covariance: Array, *, mean: Array | None = None, rtol: float | None = None) -> "Target":
+        """A target from its covariance matrix.
+
+        Matrices up to 1024×1024 are decomposed once; larger ones are kept as they are and used through products.
+
+        Parameters
+        ----------
+        covariance : array (..., n, n)
+            Symmetric positive semidefinite; may be singular. Leading dimensions (n ≤ 1024) make a batch of targets.
+        mean : array (..., n), optional
+            Zero if not given.
+        rtol : float, optional
+            Asymmetry and negative eigenvalues up to rtol times the largest entry or eigenvalue are put down to
+            rounding and removed. Default: 100 n eps of the dtype. A float64 matrix that was computed in float32
+            needs about ``rtol=1e-5``.
+
+        Raises
+        ------
+        ValueError
+            If the matrix is not square, not finite, not symmetric or has a negative eigenvalue beyond `rtol`.
+        TypeError
+            If it is not an array of real numbers.
+
+        Examples
+        --------
+        >>> import deepbures as db
+        >>> db.Target.from_covariance([[2.0, 1.0], [1.0, 2.0]]).eigenvalues.round(12).tolist()
+        [3.0, 1.0]
+        """
+        s = as_array(covariance, "covariance")
+        check_matrix(s, "covariance", square=True)
+        check_finite(s, "covariance")
+        if rtol is not None:
+            check_number(rtol, "rtol")
+        tolerance = rounding(s.dtype, s.shape[-1]) if rtol is None else rtol
+        if not is_tracer(s):
+            _check_symmetric(s, tolerance)
+        location = _mean(mean, s.shape[:-1], s)
+        if s.shape[-1] > LARGEST_DECOMPOSED:
+            if s.ndim > 2:
+                raise ValueError(
+                    f"A batch of covariances of shape {s.shape} is too large to decompose (limit "
+                    f"{LARGEST_DECOMPOSED}): build one target for each."
+                )
+            if not is_tracer(s):
+                _check_no_negative_eigenvalue(np.asarray(s), tolerance)
+            xp = namespace(s)
+            return cls(location, ProductCovariance(s, xp.trace(s), (s * s).sum(), s.shape[-1]))
+        xp = namespace(s)
+        values, vectors = xp.linalg.eigh((s + transpose(s)) / 2)
+        values, vectors = values[..., ::-1], vectors[..., :, ::-1]
+        if not is_tracer(s):
+            lowest = float(np.min(np.asarray(values[..., -1]) + tolerance * np.asarray(values[..., 0])))
+            if lowest < 0:
+                _raise_negative(float(np.min(values)), float(np.max(values)), tolerance)
+        return cls(location, SpectralCovariance(vectors, _without_noise(values, s.shape[-1], xp)))
+
+    @classmethod
+    def from_factor(cls, factor: Array, floor: float | Array = 0.0, *, mean: Array | None = None) -> "Target":
+        """A target from a factor: Σ0 = F Fᵀ + floor·I (a spiked covariance where floor > 0). Never forms n×n.
+
+        Parameters
+        ----------
+        factor : array (n, r)
+            Any F with F Fᵀ = Σ0 − floor·I; r may exceed n.
+        floor : float
+            Variance σ² ≥ 0 of the isotropic part, in the units of Σ0.
+        mean : array (n,), optional
+            Zero if not given.
+
+        Raises
+        ------
+        ValueError
+            If the factor is not a finite matrix, or the floor negative or not finite.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import deepbures as db
+        >>> target = db.Target.from_factor(np.ones((5, 1)), floor=0.5)
+        >>> target.eigenvalues.round(12).tolist()
+        [5.5, 0.5, 0.5, 0.5, 0.5]
+        """
+        f = as_array(factor, "factor")
+        check_matrix(f, "factor")
+        check_finite(f, "factor")
+        check_number(floor, "floor")
+        xp = namespace(f, floor)
+        u, s, _ = xp.linalg.svd(f, full_matrices=False)
+        values = _without_noise(s * s, max(f.shape[-2:]), xp, squared=True)
+        location = _mean(mean, (*f.shape[:-2], f.shape[-2]), f)
+        if not is_tracer(floor) and not np.any(np.asarray(floor)):
+            return cls(location, SpectralCovariance(u, values))
+        level = xp.broadcast_to(xp.asarray(floor, dtype=f.dtype), f.shape[:-2])
+        return cls(location, SpectralCovariance(u, values + level[..., None], level))
+
+    @classmethod
+    def from_samples(cls, samples: Array) -> "Target":
+        """The Gaussian with the mean and the covariance (1/N moments) of samples.
+
+        The centered data are a factor, F = Xᵀ/√N. They are reduced by orthogonal transformations only (blocks of
+        rows by QR, then one SVD of at most n×n), never through XᵀX: nothing is squared, so eigenvalues down to
+        eps² times the largest are right.
+
+        Parameters
+        ----------
+        samples : array (N, n)
+            Samples in rows, N ≥ 2. A memory-mapped array is read block by block.
+
+        Raises
+        ------
+        ValueError
+            If the data are not a finite matrix of at least two rows.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import deepbures as db
+        >>> x = np.random.default_rng(0).standard_normal((100, 3))
+        >>> target = db.Target.from_samples(x)
+        >>> bool(np.allclose(target.matmul(np.eye(3)), np.cov(x.T, bias=True)))
+        True
+        """
+        x = samples if isinstance(samples, np.memmap) else as_array(samples, "samples")
+        if x.ndim != 2:
+            raise ValueError(
+                f"samples must be a matrix with one sample a row, but have shape {x.shape}. Reshape them to "
+                "(number of samples, number of features)."
+            )
+        check_matrix(x, "samples")
+        if x.shape[0] < 2:
+            raise ValueError("samples must have at least two rows to have a covariance, but 1 was given.")
+        if isinstance(x, jax.Array):
+            check_finite(x, "samples")
+            xp = namespace(x)
+            mean = x.mean(0)
+            reduced = xp.linalg.qr(x - mean, mode="r") if x.shape[0] > x.shape[1] else x - mean
+        else:
+            xp = np
+            mean, reduced = _reduce_rows(x)
+        _, s, vh = xp.linalg.svd(reduced, full_matrices=False)
+        values = _without_noise(s * s / x.shape[0], max(x.shape), xp, squared=True)
+        return cls(mean, SpectralCovariance(transpose(vh), values))
+
+    @classmethod
+    def from_spectrum(
+        cls, eigenvalues: Array, basis: Array | None = None, key: Any = None, *, mean: Array | None = None
+    ) -> "Target":
+        """A target with given eigenvalues.
+
+        Parameters
+        ----------
+        eigenvalues : array (r,)
+            Not negative, in any order; r ≤ n, the others are zero.
+        basis : array (n, r), optional
+            Orthonormal eigenvectors in columns. Default: a random orthogonal matrix (Haar) if `key` is given, else
+            the identity.
+        key : jax.random key or int, optional
+            Seed of the random basis.
+        mean : array (n,), optional
+            Zero if not given.
+
+        Raises
+        ------
+        ValueError
+            If an eigenvalue is negative or not finite, the basis not orthonormal, or both basis and key are given.
+
+        Examples
+        --------
+        >>> import deepbures as db
+        >>> target = db.Target.from_spectrum([1.0, 4.0, 2.0], key=0)
+        >>> target.spectrum(2)[0].round(12).tolist()
+        [4.0, 2.0]
+        """
+        values = as_array(eigenvalues, "eigenvalues")
+        if values.ndim < 1 or values.shape[-1] == 0:
+            raise ValueError(f"eigenvalues must be a non-empty list of numbers, but have shape {values.shape}.")
+        check_finite(values, "eigenvalues")
+        if not is_tracer(values) and np.any(np.asarray(values) < 0):
+            raise ValueError(f"eigenvalues must not be negative, but the smallest given is {float(np.min(values))}.")
+        if basis is not None and key is not None:
+            raise ValueError("Give either a basis or a key (for a random basis), not both.")
+        r = values.shape[-1]
+        xp = namespace(values)
+        if basis is not None:
+            vectors = as_array(basis, "basis")
+            check_matrix(vectors, "basis")
+            check_finite(vectors, "basis")
+            if vectors.shape[-1] != r or vectors.shape[-2] < r:
+                raise ValueError(f"basis must have shape (n, {r}) with n ≥ {r}, but has shape {vectors.shape}.")
+            _check_orthonormal(vectors)
+        elif key is not None:
+            vectors = random_orthogonal(key, r, values.dtype, jax_array=isinstance(values, jax.Array))
+        else:
+            vectors = xp.eye(r, dtype=values.dtype)
+        order = xp.argsort(-values, axis=-1)
+        values = xp.take_along_axis(values, order, axis=-1)
+        vectors = xp.take_along_axis(vectors, xp.broadcast_to(order[..., None, :], vectors.shape), axis=-1)
+        return cls(_mean(mean, vectors.shape[:-1], vectors), SpectralCovariance(vectors, values))
+
+    @classmethod
+    def from_operator(
+        cls, matmul: Callable[[Array], Array], dim: int, trace: float | Array, *, mean: Array | None = None
+    ) -> "Target":
+        """A target known only through the product with its covariance.
+
+        Parameters
+        ----------
+        matmul : callable
+            Maps w (n, m) to Σ0 w (n, m) for every m. Functions that JAX cannot trace (of NumPy or SciPy) are called
+            back on the host.
+        dim : int
+            Data dimension n.
+        trace : float
+            tr Σ0; its type decides the dtype (Python floats: float64).
+        mean : array (n,), optional
+            Zero if not given.
+
+        Raises
+        ------
+        ValueError
+            If the trace is negative or not finite, or `matmul` does not keep the shape (n, 1).
+        TypeError
+            If `matmul` is not callable.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import deepbures as db
+        >>> variances = np.arange(1.0, 101.0)
+        >>> target = db.Target.from_operator(lambda w: variances[:, None] * w, 100, variances.sum())
+        >>> target.spectrum(3)[0].round(9).tolist()
+        [100.0, 99.0, 98.0]
+        """
+        if not callable(matmul):
+            raise TypeError(f"matmul must be a function w ↦ Σ0 w, but {matmul!r} was given.")
+        n = check_integer(dim, "dim", 1)
+        check_number(trace, "trace")
+        total = as_array(trace, "trace")
+        with jax.enable_x64(jax.config.jax_enable_x64 or not isinstance(total, jax.Array)):
+            operator = host_operator(matmul, n, total.dtype)
+        return cls(_mean(mean, (n,), total), ProductCovariance(operator, total, None, n))
+
+
+def random_orthogonal(key: Any, n: int, dtype: Any, jax_array: bool = False) -> Array:
+    """A random orthogonal n×n matrix, uniform (Haar): QR of a Gaussian matrix with the signs of R's diagonal."""
+
+    @numpy_in_numpy_out
+    def draw(key: Any) -> Array:
+        q, r = jax.numpy.linalg.qr(jax.random.normal(as_key(key), (n, n), dtype))
+        return q * jax.numpy.sign(jax.numpy.diagonal(r))[None, :]
+
+    return jax.numpy.asarray(draw(key)) if jax_array else draw(key)
+
+
+def as_key(key: Any) -> Any:
+    """A JAX random key, from a key or a whole number."""
+    if isinstance(key, jax.Array):
+        return key
+    return jax.random.key(check_integer(key, "key", 0))
+
+
+def _mean(mean: Array | None, shape: tuple[int, ...], like: Array) -> Array:
+    if mean is None:
+        return namespace(like).zeros(shape, like.dtype)
+    location = as_array(mean, "mean")
+    if location.shape != shape:
+        raise ValueError(f"mean must have shape {shape}, but has shape {location.shape}.")
+    check_finite(location, "mean")
+    return location.astype(like.dtype)
+
+
+def _without_noise(values: Array, size: int, xp: Any, *, squared: bool = False) -> Array:
+    """Eigenvalues below the rounding error of the decomposition that gave them, as exact zeros.
+
+    An eigenvalue solver knows λ to size · eps · λ_1; singular values s of a factor are known to the same relative
+    level, so λ = s² is known to its square.
+    """
+    level = size * float(np.finfo(values.dtype).eps)
+    level = level**2 if squared else level
+    return xp.where(values > level * values[..., :1], values, xp.zeros_like(values))
+
+
+def _check_symmetric(s: Array, tolerance: float) -> None:
+    s = np.asarray(s)
+    scale = float(np.abs(s).max())
+    gap = float(np.abs(s - s.swapaxes(-1, -2)).max())
+    if gap > tolerance * scale:
+        raise ValueError(
+            f"covariance must be symmetric, but differs from its transpose by up to {gap:.3g} (largest entry {scale:.3g}, "
+            f"tolerance {tolerance:.1e} of it). If that is rounding, pass (s + s.T) / 2; else check the data."
+        )
+
+
+def _check_no_negative_eigenvalue(s: np.ndarray, tolerance: float) -> None:
+    shifted = s.copy()
+    scale = float(np.abs(np.diagonal(s)).max())
+    shifted[np.diag_indices_from(shifted)] += max(tolerance * scale, np.finfo(s.dtype).tiny)
+    _, info = scipy.linalg.lapack.get_lapack_funcs("potrf", (shifted,))(shifted.T, lower=False, overwrite_a=True, clean=False)
+    if info > 0:
+        lowest = scipy.sparse.linalg.eigsh(s, 1, which="SA", return_eigenvectors=False, tol=1e-3, v0=np.ones(len(s), s.dtype))
+        _raise_negative(float(lowest[0]), scale, tolerance)
+
+
+def _raise_negative(lowest: float, largest: float, tolerance: float) -> None:
+    raise ValueError(
+        f"covariance must be positive semidefinite, but has the eigenvalue {lowest:.3g} (largest {largest:.3g}, tolerance "
+        f"{tolerance:.1e} of it). Check how it was computed; if it is rounding of lower precision, pass a larger rtol."
+    )
+
+
+def _check_orthonormal(basis: Array) -> None:
+    if is_tracer(basis):
+        return
+    vectors = np.asarray(basis)
+    gap = float(np.abs(vectors.swapaxes(-1, -2) @ vectors - np.eye(vectors.shape[-1])).max())
+    if gap > rounding(vectors.dtype, vectors.shape[-2]):
+        raise ValueError(f"basis must have orthonormal columns, but BᵀB differs from the identity by {gap:.3g}.")
+
+
+def _reduce_rows(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean, and a matrix R of at most n rows with RᵀR = XcᵀXc for the centered rows Xc, block by block."""
+    num, n = x.shape
+    dtype = np.float64 if x.dtype.kind in "iub" else x.dtype
+    blocks = range(0, num, _ROWS_PER_BLOCK)
+    total = np.zeros(n, np.float64)
+    for start in blocks:
+        block = np.asarray(x[start : start + _ROWS_PER_BLOCK])
+        if block.dtype.kind not in "iubf":
+            raise TypeError(f"samples must be an array of real numbers, but have dtype {block.dtype}.")
+        finite = np.isfinite(block)
+        if not finite.all():
+            row, column = (int(i) for i in np.argwhere(~finite)[0])
+            raise ValueError(
+                f"samples have entries that are not finite (NaN or infinite), the first at index ({start + row}, {column}). "
+                "Remove or impute them first."
+            )
+        total += block.sum(0, dtype=np.float64)
+    mean = (total / num).astype(dtype)
+    if num <= n:
+        return mean, np.asarray(x, dtype) - mean
+    reduced = np.zeros((0, n), dtype)
+    for start in blocks:
+        block = np.asarray(x[start : start + _ROWS_PER_BLOCK], dtype) - mean
+        reduced = np.linalg.qr(np.concatenate([reduced, block]), mode="r")
+    return mean, reduced
