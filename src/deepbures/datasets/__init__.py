@@ -1,0 +1,9 @@
+"""Data to fit: built-in data sets, synthetic Gaussian targets, and files.
+
+Edge of the package: turns what a user names into arrays, and knows nothing of what is done with them. Importing it
+loads neither JAX nor any optional dependency.
+"""
+
+from deepbures.datasets._dataset import Dataset as Dataset
+from deepbures.datasets._load import known_datasets as known_datasets
+from deepbures.datasets._load import load_dataset as load_dataset
