@@ -632,7 +632,13 @@ def test_csv_that_is_not_text(tmp_path):
     with pytest.raises(ValueError, match=r"x\.csv is not text in UTF-8"):
         load_dataset(tmp_path / "x.csv")
     (tmp_path / "x.csv").write_bytes(b"1,2\n3,\x004\n")
-    with pytest.raises(ValueError, match=r"x\.csv"):
+    with pytest.raises(ValueError, match=r"x\.csv: line 2, column 2 is .* not a number"):
+        load_dataset(tmp_path / "x.csv")
+    (tmp_path / "x.csv").write_bytes(b"1,2\n" * 100_000 + b"3,\xe9\n")
+    with pytest.raises(ValueError, match=r"x\.csv is not text in UTF-8"):
+        load_dataset(tmp_path / "x.csv")
+    (tmp_path / "x.csv").write_text("x" * 200_000)
+    with pytest.raises(ValueError, match=r"x\.csv is not a readable \.csv file \(field larger than field limit"):
         load_dataset(tmp_path / "x.csv")
 
 

@@ -84,31 +84,30 @@ def read_csv(path: Path) -> Array:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             skip, first = _first_line(file)
-            if not first:
-                raise ValueError(_no_rows_message(path))
-            delimiter = max(",;\t", key=first.count)
-            header = _header(path, next(csv.reader([first], delimiter=delimiter), []))
-            file.seek(0)
-            with warnings.catch_warnings():
-                warnings.filterwarnings("error", message=".*input contained no data", category=UserWarning)
-                return np.loadtxt(
-                    file,
-                    delimiter=delimiter,
-                    comments=None,
-                    quotechar='"',
-                    skiprows=skip + (header is not None),
-                    ndmin=2,
-                )
+        delimiter = max(",;\t", key=first.count)
+        fields = next(csv.reader([first], delimiter=delimiter), [])
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not text in UTF-8 ({error.reason} at byte {error.start}).") from None
+        raise ValueError(_not_text_message(path, error)) from None
+    except csv.Error as error:
+        raise ValueError(f"{path} is not a readable .csv file ({error}). Write it again.") from None
+    if not first:
+        raise ValueError(_no_rows_message(path))
+    header = _header(path, fields)
+    return _parse_numbers(path, delimiter, header, skip + (header is not None))
+
+
+def _parse_numbers(path: Path, delimiter: str, header: list[str] | None, skip: int) -> Array:
+    """The rows after the first `skip` lines."""
+    try:
+        with warnings.catch_warnings(), path.open(encoding="utf-8-sig", newline="") as file:
+            warnings.filterwarnings("error", message=".*input contained no data", category=UserWarning)
+            return np.loadtxt(file, delimiter=delimiter, comments=None, quotechar='"', skiprows=skip, ndmin=2)
     except UserWarning:
         raise ValueError(_no_rows_message(path)) from None
-    except csv.Error as error:
-        raise ValueError(f"{path} is not a readable .csv file ({error}).") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(_not_text_message(path, error)) from None
     except ValueError as error:
-        if str(path) in str(error):
-            raise
-        where = _first_bad_line(path, delimiter, header, skip + (header is not None)) or str(error)
+        where = _first_bad_line(path, delimiter, header, skip) or str(error).rstrip(".")
         raise ValueError(f"{path}: {where}. Give the same number of numbers in every row.") from None
 
 
@@ -161,7 +160,7 @@ def _first_bad_line(path: Path, delimiter: str, header: list[str] | None, skip: 
     """What is wrong with the first row that is not made of numbers, in words; None if nothing is found."""
     expected = None
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter)
+        reader = csv.reader((line.replace("\0", "\ufffd") for line in file), delimiter=delimiter)
         for fields in reader:
             if reader.line_num <= skip or not fields:
                 continue
@@ -215,6 +214,10 @@ def _first_bytes(path: Path) -> bytes:
 def _pickle_hint(start: bytes) -> str:
     is_pickle = start.startswith(b"\x80")
     return " but looks like a pickle, which is never loaded because that can run any code" if is_pickle else ""
+
+
+def _not_text_message(path: Path, error: UnicodeDecodeError) -> str:
+    return f"{path} is not text in UTF-8 ({error.reason} at byte {error.start}). Convert it first."
 
 
 def _no_rows_message(path: Path) -> str:
