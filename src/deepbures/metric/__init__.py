@@ -1,0 +1,15 @@
+"""Distances and optimal maps between covariances: of matrices, factors and samples, in any array library.
+
+Nothing here knows of targets or networks. Arguments are plain arrays of NumPy or JAX, of one dtype, with leading batch
+dimensions that broadcast; results are of the same library and precision.
+"""
+
+from deepbures.metric._covariances import bures_wasserstein_distance as bures_wasserstein_distance
+from deepbures.metric._covariances import squared_bures_wasserstein as squared_bures_wasserstein
+from deepbures.metric._covariances import transport_map as transport_map
+from deepbures.metric._factors import bures_wasserstein_distance_factors as bures_wasserstein_distance_factors
+from deepbures.metric._factors import squared_bures_wasserstein_factors as squared_bures_wasserstein_factors
+from deepbures.metric._frechet import squared_frechet_distance as squared_frechet_distance
+from deepbures.metric._frechet import (
+    squared_frechet_distance_from_moments as squared_frechet_distance_from_moments,
+)
