@@ -10,9 +10,9 @@ from deepbures.model._covariance import SpectralCovariance
 
 Array = Any
 
-# Below this size LAPACK's QR iteration is the faster algorithm on CPUs (49 against 75 microseconds at 20×20), above it
+# Up to this size LAPACK's QR iteration is the faster algorithm on CPUs (49 against 75 microseconds at 20×20), above it
 # divide and conquer.
-_SMALL_SVD = 48
+_SMALL_SVD = 24
 
 
 def thin_svd(x: Array) -> tuple[Array, Array, Array]:

@@ -1,0 +1,221 @@
+"""Gradient descent with finite steps."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from deepbures._checks import check_integer, check_number
+from deepbures._precision import numpy_in_numpy_out
+from deepbures.landscape._curvature import extremes_at
+from deepbures.model import AbstractLoss, DeepLinearNetwork, Target
+from deepbures.training._driver import DIVERGED, RUNNING, Callback, Method, Problem, State, result_of
+from deepbures.training._dynamics import Weights, layer_gradients
+from deepbures.training._observables import Record
+from deepbures.training._run import train
+from deepbures.training._trajectory import Snapshot, Trajectory
+
+Array = Any
+
+
+class _Plain(eqx.Module):
+    """W_l ← W_l − η ∂L^N/∂W_l."""
+
+    step_size: Array
+
+    def init(self, weights: Weights) -> Any:
+        return ()
+
+    def move(self, gradients: Weights, state: Any, weights: Weights) -> tuple[Weights, Any]:
+        return tuple(w - self.step_size * g for w, g in zip(weights, gradients, strict=True)), state
+
+
+class _Optax(eqx.Module):
+    """Any optax optimizer."""
+
+    transformation: optax.GradientTransformation = eqx.field(static=True)
+
+    def init(self, weights: Weights) -> Any:
+        return self.transformation.init(weights)
+
+    def move(self, gradients: Weights, state: Any, weights: Weights) -> tuple[Weights, Any]:
+        updates, state = self.transformation.update(gradients, state, weights)
+        moved: Weights = optax.apply_updates(weights, updates)
+        return moved, state
+
+
+class _Nesterov(eqx.Module):
+    """Nesterov's accelerated gradient with the step and momentum of strongly convex theory at the minimizer."""
+
+    step_size: Array
+    momentum: Array
+
+    def init(self, weights: Weights) -> Any:
+        return optax.sgd(self.step_size, self.momentum, nesterov=True).init(weights)
+
+    def move(self, gradients: Weights, state: Any, weights: Weights) -> tuple[Weights, Any]:
+        updates, state = optax.sgd(self.step_size, self.momentum, nesterov=True).update(gradients, state, weights)
+        moved: Weights = optax.apply_updates(weights, updates)
+        return moved, state
+
+
+class Descent(Method):
+    """Full-batch descent; `position` counts steps."""
+
+    rule: _Plain | _Optax | _Nesterov
+
+    def start(self, weights: Weights, problem: Problem) -> State:
+        """Step 0; `inner` holds the optimizer's state and the squared gradient above which the run has diverged."""
+        _, gradient = layer_gradients(weights, problem.loss, problem.target)
+        dtype = gradient.dtype
+        limit = (problem.target.trace + (gradient**2).sum()) / jnp.asarray(jnp.finfo(dtype).eps, dtype) ** 2
+        zero = jnp.zeros((), jnp.int32)
+        return State(zero, zero, weights, (self.rule.init(weights), limit.astype(dtype)), zero)
+
+    def advance(self, state: State, mark: Array, budget: Array, problem: Problem) -> State:
+        """The compiled loop: until the mark, the budget, or divergence (seen before it is stepped into)."""
+        limit = state.inner[1]
+        last = jnp.minimum(mark.astype(jnp.int32), state.position + jnp.minimum(budget, 2**30).astype(jnp.int32))
+
+        def go_on(carry: Any) -> Array:
+            position, _, _, status = carry
+            return (position < last) & (status == RUNNING)
+
+        def step(carry: Any) -> Any:
+            position, weights, inner, status = carry
+            gradients, gradient = layer_gradients(weights, problem.loss, problem.target)
+            sound = (gradient**2).sum() <= limit  # False for NaN
+            moved, moved_inner = self.rule.move(gradients, inner, weights)
+            keep = lambda new, old: jnp.where(sound, new, old)  # noqa: E731
+            weights = jax.tree.map(keep, moved, weights)
+            inner = jax.tree.map(keep, moved_inner, inner)
+            status = jnp.where(sound, status, DIVERGED).astype(status.dtype)
+            return position + sound.astype(position.dtype), weights, inner, status
+
+        carry = (state.position, state.weights, state.inner[0], state.status)
+        position, weights, inner, status = jax.lax.while_loop(go_on, step, carry)
+        return State(position, position, weights, (inner, limit), status)
+
+
+def _rule(step_size: Any, net: DeepLinearNetwork) -> Any:
+    """From the step_size argument: what makes the update rule out of the Minimum of each problem."""
+    if isinstance(step_size, optax.GradientTransformation):
+        return lambda problem: _Optax(step_size)
+    if isinstance(step_size, str):
+        if step_size not in ("sharpness", "accelerated"):
+            raise ValueError(
+                f'step_size must be a positive number, "sharpness", "accelerated" or an optax optimizer, but {step_size!r} was given.'
+            )
+
+        def from_curvature(problem: Problem) -> _Plain | _Nesterov:
+            steepest, flattest = extremes_at(problem.low, problem.loss, net.depth, net.latent_dim)
+            if step_size == "sharpness":
+                return _Plain(1 / steepest)
+            root = jnp.sqrt(flattest / steepest)
+            return _Nesterov(1 / steepest, (1 - root) / (1 + root))
+
+        return from_curvature
+    if not (np.isscalar(step_size) or isinstance(step_size, (np.ndarray, jax.Array))):
+        raise TypeError(
+            f'step_size must be a positive number, "sharpness", "accelerated" or an optax optimizer, but a '
+            f"{type(step_size).__name__} was given."
+        )
+    check_number(step_size, "step_size", positive=True)
+    return lambda problem: _Plain(jnp.asarray(step_size, net.weights[0].dtype))
+
+
+def record_steps(num_steps: int, num_records: int) -> np.ndarray:
+    """Steps to record at: 0, then about evenly spaced in log(step), so that no phase of a run is missed."""
+    spaced = np.geomspace(1, num_steps, max(min(num_records, num_steps), 1))
+    return np.unique(np.concatenate([[0], np.round(spaced).astype(np.int64), [num_steps]]))
+
+
+@numpy_in_numpy_out
+def gradient_descent(
+    net: DeepLinearNetwork,
+    target: Target,
+    loss: AbstractLoss,
+    num_steps: int,
+    step_size: Any = "sharpness",
+    *,
+    tolerance: float = 1e-10,
+    num_records: int = 200,
+    steps: Any = None,
+    record: Record | None = None,
+    callback: Callback | None = None,
+    resume: Snapshot | None = None,
+) -> Trajectory:
+    """Full-batch gradient descent on the layers, W_l ← W_l − η ∂L^N/∂W_l, in one compiled loop.
+
+    Parameters
+    ----------
+    net : DeepLinearNetwork
+        Start. With a leading batch dimension (on the network, the target or both) all runs of the batch go together;
+        inside `jax.vmap` or `jax.jit` the whole run is traced.
+    target : Target
+        What is fitted.
+    loss : BuresWasserstein or Frobenius
+        The loss.
+    num_steps : int
+        Largest number of steps; the run stops before when it has converged.
+    step_size : float, "sharpness", "accelerated" or optax optimizer
+        A number η > 0; "sharpness": 1/λ_max at the balanced minimizer, half the stability limit there (see `sharpness`);
+        "accelerated": Nesterov's method with this step and the momentum (1 − √(μ/λ_max))/(1 + √(μ/λ_max)), μ the smallest
+        positive curvature there; or any `optax.GradientTransformation`.
+    tolerance : float
+        Stop once L − L* ≤ tolerance · L* (· the loss of the zero network, where L* vanishes). Judged at records.
+    num_records : int
+        About how many steps to record, evenly spaced in log(step).
+    steps : array of int, optional
+        The steps to record at, instead.
+    record : names or mapping, optional
+        What to record: names among loss, excess, gradient_norm, balancedness_gap, smallest_singular_value, rank,
+        effective_rank (the default), singular_values, alignment, end_to_end, weights; or a mapping from names to
+        functions (net, target, loss) ↦ array that JAX can trace.
+    callback : function, optional
+        Called a few times a second with a `Progress`.
+    resume : Snapshot, optional
+        Continue an interrupted run, `trajectory.snapshot`, with otherwise the same arguments: same bits.
+
+    Returns
+    -------
+    Trajectory
+        Divergence, and Ctrl-C, are results, not exceptions.
+
+    Raises
+    ------
+    ValueError
+        For a step size that is not positive and finite, num_steps < 1, shapes that do not fit.
+
+    Examples
+    --------
+    >>> import deepbures as db
+    >>> target = db.Target.from_spectrum([4.0, 2.0, 1.0], key=0)
+    >>> start = db.initialize((2, 2, 3), key=1)
+    >>> run = db.gradient_descent(start, target, db.BuresWasserstein(), 1000)
+    >>> bool(run.result == db.Result.converged), bool(run.excess[-1] < 1e-9)
+    (True, True)
+    """
+    num_steps = check_integer(num_steps, "num_steps", 1)
+    if num_steps >= 2**31:
+        raise ValueError(f"num_steps must be below 2³¹, but {num_steps} was given.")
+    num_records = check_integer(num_records, "num_records", 1)
+    if steps is None:
+        marks = record_steps(num_steps, num_records)
+    else:
+        marks = np.unique(np.concatenate([[0], np.asarray(steps).ravel(), [num_steps]]))
+        if marks.dtype.kind not in "iu" and not np.all(marks == np.floor(marks)):
+            raise ValueError("steps must be whole numbers.")
+        marks = marks.astype(np.int64)
+        if marks[0] < 0 or marks[-1] > num_steps:
+            raise ValueError(f"steps must lie in 0..num_steps = {num_steps}, but reach from {marks[0]} to {marks[-1]}.")
+    rule = _rule(step_size, net)
+    outcome, network, low, method = train(
+        lambda problem: Descent(rule(problem)), net, target, loss, marks, tolerance, record, callback, resume
+    )
+    eta = method.rule.step_size if isinstance(method.rule, _Plain) else None
+    times = None if eta is None else (outcome.positions * jnp.asarray(eta)[..., None] if jnp.ndim(eta) else outcome.positions * eta)
+    return Trajectory(times, outcome.positions, outcome.records, network, low.value, eta, result_of(outcome.state.status), outcome.snapshot)

@@ -1,0 +1,336 @@
+"""Runs any kind of training from record to record: on the host with progress and interruption, or traced.
+
+A run is a state, an `advance` from one mark (a time or a step number) to the next, and an `observe` that looks at the
+weights there. Between marks everything is compiled; at marks the run decides whether to go on. The traced form of the same
+loop (`jax.lax.scan` over the marks) serves inside `jax.vmap`, `jax.jit` and the like.
+"""
+
+import time
+from abc import abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from deepbures._precision import any_traced
+from deepbures.landscape._minimum import Minimum
+from deepbures.model import AbstractLoss, DeepLinearNetwork, Target
+from deepbures.model._covariance import ProductCovariance
+from deepbures.training._dynamics import Weights
+from deepbures.training._observables import Observable
+from deepbures.training._trajectory import Result, Snapshot
+
+Array = Any
+
+RUNNING, CONVERGED, STATIONARY, FINISHED, DIVERGED, STALLED, MAX_STEPS, INTERRUPTED = range(len(Result))
+
+
+def result_of(code: Array) -> Result:
+    """The member of `Result` with a code; batches of codes give batched members."""
+    item: Result = jax.tree.map(lambda _: code, Result.running)
+    return item
+
+
+class Problem(NamedTuple):
+    """What is minimized, and when it counts as minimized."""
+
+    target: Target
+    loss: AbstractLoss
+    low: Minimum
+    tolerance: Array
+
+
+class State(eqx.Module):
+    """Where a run is. `position` is its time or step number, `status` a code of `Result`, `inner` the method's own."""
+
+    position: Array
+    steps: Array
+    weights: Weights
+    inner: Any
+    status: Array
+
+
+class Method(eqx.Module):
+    """One way of training."""
+
+    @abstractmethod
+    def start(self, weights: Weights, problem: Problem) -> State:
+        """The state before the first step."""
+
+    @abstractmethod
+    def advance(self, state: State, mark: Array, budget: Array, problem: Problem) -> State:
+        """Go on to the mark, at most `budget` inner steps, unless the status says that the run has ended."""
+
+
+class Progress(NamedTuple):
+    """What a `callback` is told, at most a few times a second.
+
+    `position` of `end` (time or steps), the newest `records`, the status text, and `snapshot()`, with which the run can be
+    continued from here.
+    """
+
+    position: float
+    end: float
+    loss: float
+    excess: float
+    minimal_loss: float
+    snapshot: Callable[[], Snapshot]
+
+
+Callback = Callable[[Progress], None]
+
+_SECONDS_PER_CALL = 0.3
+_SECONDS_PER_CALLBACK = 0.1
+
+
+class Outcome(NamedTuple):
+    """What the driver hands to the public functions."""
+
+    state: State
+    records: dict[str, Array]
+    positions: Array
+    steps: Array
+    snapshot: Snapshot | None
+
+
+def tolerance_of(low: Minimum, target: Target, loss: AbstractLoss, tolerance: float) -> Array:
+    """The excess that counts as converged: relative to the minimum, or to the scale of the loss where that is zero."""
+    scale = loss.value(jnp.zeros((target.dim, 1), target.dtype), target)
+    value = jnp.asarray(low.value)
+    return tolerance * jnp.where(value > 1e-12 * scale, value, scale)
+
+
+def observe(state: State, problem: Problem, observables: tuple[tuple[str, Observable], ...]) -> tuple[State, dict[str, Array]]:
+    """Records at the current weights, and whether the run has converged or come to a halt."""
+    net = DeepLinearNetwork(state.weights)
+    records = {name: look(net, problem.target, problem.loss, problem.low) for name, look in observables}
+    excess, norm = records["excess"], records["gradient_norm"]
+    scale = jnp.sqrt(problem.target.trace) * jnp.asarray(jnp.finfo(excess.dtype).eps, excess.dtype)
+    status = jnp.where(norm <= scale, STATIONARY, state.status)
+    status = jnp.where(excess <= problem.tolerance, CONVERGED, status)
+    status = jnp.where(state.status == RUNNING, status, state.status)
+    return eqx.tree_at(lambda s: s.status, state, status.astype(state.status.dtype)), records
+
+
+MAPPED = eqx.if_array(0)
+"""The vmap axes of a pytree all of whose arrays carry the batch."""
+
+
+def _start(method: Method, weights: Weights, problem: Problem, observables: Any) -> Any:
+    return observe(method.start(weights, problem), problem, observables)
+
+
+def _advance(method: Method, state: State, mark: Array, budget: Array, problem: Problem) -> State:
+    return method.advance(state, mark, budget, problem)
+
+
+# Compiled once per shape, whatever the run: axes and observables are static, hence compared by identity.
+@eqx.filter_jit
+def _compiled(function: Any, axes: Any, *arguments: Any) -> Any:
+    return function(*arguments) if axes is None else eqx.filter_vmap(function, in_axes=axes)(*arguments)
+
+
+def run_traced(method: Method, weights: Weights, problem: Problem, marks: Array, observables: Any) -> Outcome:
+    """The whole run as one scan, for use inside JAX transformations."""
+    state, first = observe(method.start(weights, problem), problem, observables)
+    unlimited = jnp.asarray(jnp.iinfo(jnp.int32).max)
+
+    def to_mark(state: State, mark: Array) -> Any:
+        state = method.advance(state, mark, unlimited, problem)
+        state, records = observe(state, problem, observables)
+        return state, (records, state.position, state.steps)
+
+    state, (rest, positions, steps) = jax.lax.scan(to_mark, state, marks[1:])
+    together = lambda a, b: jnp.concatenate([jnp.asarray(a)[None], b])  # noqa: E731
+    records = jax.tree.map(together, first, rest)
+    zero = jnp.zeros((), steps.dtype)
+    return Outcome(state, records, together(marks[0].astype(positions.dtype), positions), together(zero, steps), None)
+
+
+class _HostRun:
+    """One run (or one batch of runs) on the host."""
+
+    def __init__(self, calls: "_Calls", marks: np.ndarray, low: Minimum, callback: Callback | None) -> None:
+        self.calls, self.marks, self.low, self.callback = calls, marks, low, callback
+        self.rows: list[dict[str, Any]] = []
+        self.grid: list[tuple[Any, Any]] = []
+        self.last_callback = time.monotonic()
+
+    def note(self, state: State, records: dict[str, Any]) -> None:
+        self.rows.append(records)
+        self.grid.append((state.position, state.steps))
+
+    def stacked(self) -> dict[str, Any]:
+        rows = [{**row, "_position": p, "_steps": s} for row, (p, s) in zip(self.rows, self.grid, strict=True)]
+        axis = self.calls.batch_axes
+        return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves], axis=axis), *rows)
+
+    def snapshot(self, state: State) -> Snapshot:
+        return Snapshot(tuple(np.asarray(leaf) for leaf in jax.tree.leaves(state)), self.stacked())
+
+    def tell(self, state: State) -> None:
+        now = time.monotonic()
+        if self.callback is None or now - self.last_callback < _SECONDS_PER_CALLBACK:
+            return
+        self.last_callback = now
+        last = self.rows[-1]
+        self.callback(
+            Progress(
+                float(np.min(np.asarray(state.position))),
+                float(self.marks[-1]),
+                float(np.max(np.asarray(last["loss"]))),
+                float(np.max(np.asarray(last["excess"]))),
+                float(np.max(np.asarray(self.low.value))),
+                lambda: self.snapshot(state),
+            )
+        )
+
+    def go(self, state: State, index: int) -> tuple[State, bool]:
+        """From the mark before `index` to the end; whether it was not interrupted."""
+        budget = 1
+        try:
+            for mark in self.marks[index:]:
+                while True:
+                    begun = time.monotonic()
+                    after = jax.block_until_ready(self.calls.advance(state, mark, budget))
+                    spent = time.monotonic() - begun
+                    state = after
+                    if spent < _SECONDS_PER_CALL / 2:
+                        budget = min(budget * 2, 2**30)
+                    elif spent > _SECONDS_PER_CALL:
+                        budget = max(budget // 2, 1)
+                    running = np.asarray(state.status) == RUNNING
+                    if not (running & (np.asarray(state.position) < mark)).any():
+                        break
+                    self.tell(state)
+                state, records = self.calls.observe(state)
+                self.note(state, records)
+                self.tell(state)
+                if (np.asarray(state.status) != RUNNING).all():
+                    break
+        except KeyboardInterrupt:
+            return state, False
+        return state, True
+
+
+class _Calls(NamedTuple):
+    """The compiled functions of a host run, over a batch or not."""
+
+    start: Callable[[], Any]
+    advance: Callable[[State, Any, int], State]
+    observe: Callable[[State], Any]
+    batch_axes: int
+
+
+def _calls(method: Method, weights: Weights, problem: Problem, observables: Any, axes: Any) -> _Calls:
+    start_axes = advance_axes = observe_axes = None
+    if axes is not None:
+        method_axes, weight_axes, problem_axes = axes
+        start_axes = (method_axes, weight_axes, problem_axes, None)
+        advance_axes = (method_axes, MAPPED, None, None, problem_axes)
+        observe_axes = (MAPPED, problem_axes, None)
+    return _Calls(
+        lambda: _compiled(_start, start_axes, method, weights, problem, observables),
+        lambda state, mark, budget: _compiled(
+            _advance, advance_axes, method, state, jnp.asarray(mark), jnp.asarray(budget), problem
+        ),
+        lambda state: _compiled(observe, observe_axes, state, problem, observables),
+        0 if axes is None else 1,
+    )
+
+
+def run_on_host(
+    method: Method,
+    weights: Weights,
+    problem: Problem,
+    marks: np.ndarray,
+    observables: Any,
+    axes: Any,
+    callback: Callback | None,
+    resume: Snapshot | None,
+) -> Outcome:
+    """The run with progress, interruption and early stop; the batch is vmapped if `axes` say so."""
+    calls = _calls(method, weights, problem, observables, axes)
+    state, records = calls.start()
+    run = _HostRun(calls, marks, problem.low, callback)
+    if resume is None:
+        run.note(state, records)
+        index = 1
+    else:
+        state, index = _restore(resume, state, run)
+    uninterrupted = True
+    if (np.asarray(state.status) == RUNNING).any():
+        state, uninterrupted = run.go(state, index)
+    snapshot = run.snapshot(state)
+    code = INTERRUPTED if not uninterrupted else FINISHED
+    status = jnp.where(state.status == RUNNING, code, state.status)
+    stacked = run.stacked()
+    positions, steps = stacked.pop("_position"), stacked.pop("_steps")
+    return Outcome(eqx.tree_at(lambda s: s.status, state, status), stacked, positions, steps, snapshot)
+
+
+def _restore(snapshot: Snapshot, fresh: State, run: _HostRun) -> tuple[State, int]:
+    leaves, structure = jax.tree.flatten(fresh)
+    shapes, kept = [np.shape(leaf) for leaf in leaves], [np.shape(leaf) for leaf in snapshot.leaves]
+    if shapes != kept:
+        raise ValueError(
+            "The snapshot does not belong to this run: its state has other shapes. Resume with the network, target, loss and "
+            "method the run was begun with."
+        )
+    axis = run.calls.batch_axes
+    count = np.shape(snapshot.records["_position"])[axis]
+    for i in range(count):
+        row = jax.tree.map(lambda leaf, i=i: np.take(leaf, i, axis=axis), dict(snapshot.records))
+        run.grid.append((row.pop("_position"), row.pop("_steps")))
+        run.rows.append(row)
+    state = jax.tree.unflatten(structure, [jnp.asarray(leaf, np.asarray(old).dtype) for leaf, old in zip(snapshot.leaves, leaves, strict=True)])
+    return state, count
+
+
+def save_snapshot(snapshot: Snapshot, path: str | Path) -> None:
+    """Write a snapshot to an .npz file, without pickle."""
+    state = {f"state_{i}": np.asarray(leaf) for i, leaf in enumerate(snapshot.leaves)}
+    records = {}
+    for name, value in snapshot.records.items():
+        if isinstance(value, tuple):
+            records |= {f"tuple_{name}_{i}": np.asarray(part) for i, part in enumerate(value)}
+        else:
+            records[f"record_{name}"] = np.asarray(value)
+    with Path(path).open("wb") as file:
+        np.savez(file, **state, **records)  # type: ignore[arg-type]
+
+
+def load_snapshot(path: str | Path) -> Snapshot:
+    """Read a snapshot written by `save_snapshot`."""
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    count = sum(name.startswith("state_") for name in arrays)
+    records: dict[str, Any] = {name[7:]: value for name, value in arrays.items() if name.startswith("record_")}
+    parts = sorted((name[6:].rsplit("_", 1) for name in arrays if name.startswith("tuple_")), key=lambda part: int(part[1]))
+    for name, number in parts:
+        records[name] = (*records.get(name, ()), arrays[f"tuple_{name}_{number}"])
+    return Snapshot(tuple(arrays[f"state_{i}"] for i in range(count)), records)
+
+
+def is_traced(*trees: Any) -> bool:
+    """Whether the run is asked for inside a JAX transformation."""
+    return any(any_traced(tree) for tree in trees)
+
+
+def batch_axes(net: DeepLinearNetwork, target: Target) -> tuple[int | None, Any, Any]:
+    """Batch size, and the vmap axes of weights and target: those that have a leading batch dimension are mapped."""
+    batched_target = not isinstance(target.covariance, ProductCovariance) and np.ndim(target.mean) == 2
+    sizes = set(net.batch_shape) | ({target.mean.shape[0]} if batched_target else set())
+    if len(net.batch_shape) > 1 or len(sizes) > 1:
+        raise ValueError(
+            f"A batch has one leading dimension, equal for networks and targets, but the networks have batch shape "
+            f"{net.batch_shape} and the target's mean has shape {target.mean.shape}."
+        )
+    if not sizes:
+        return None, None, None
+    weight_axes = 0 if net.batch_shape else None
+    return sizes.pop(), weight_axes, (0 if batched_target else None)

@@ -1,0 +1,216 @@
+"""From a target to a trained network in one call."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+
+from deepbures._checks import check_integer, check_number
+from deepbures._precision import numpy_in_numpy_out
+from deepbures.landscape import asymptotic_rate, rank_k_minimizer, sharpness
+from deepbures.landscape._minimum import minimum, unusable_modes
+from deepbures.model import AbstractLoss, BuresWasserstein, DeepLinearNetwork, Frobenius, Target, balanced_network, initialize
+from deepbures.training._descent import gradient_descent
+from deepbures.training._driver import CONVERGED, Callback, result_of
+from deepbures.training._flow import gradient_flow
+from deepbures.training._trajectory import Result, Snapshot, Trajectory
+
+Array = Any
+
+SOLVERS = ("closed-form", "flow", "descent")
+"""Names accepted by `fit`."""
+
+
+class Fit(eqx.Module):
+    """A trained network with what theory says of the problem it solved.
+
+    Attributes
+    ----------
+    network : DeepLinearNetwork
+        The model, with the target's mean.
+    start : DeepLinearNetwork or None
+        Where training began; None for the closed form.
+    target, loss, solver, rank
+        What was fitted, and how.
+    final_loss, minimal_loss, excess : array
+        L, the theoretical minimum L* over rank at most `rank`, and L − L*.
+    relative_excess : array
+        Excess over L*, or over the loss of the zero network where L* vanishes (the target's rank is at most `rank`).
+    sharpness, asymptotic_rate : array
+        Largest Hessian eigenvalue, and rate of the final approach of the flow, at the balanced minimizer.
+    unusable_modes : tuple of int
+        Modes (from 1) among the leading `rank` whose eigenvalue is not above tau, so that they stay at zero.
+    horizon : float or None
+        Largest time (flow) or number of steps (descent).
+    trajectory : Trajectory or None
+        The record of the training; None for the closed form.
+    result : Result
+        How it ended.
+    """
+
+    network: DeepLinearNetwork
+    start: DeepLinearNetwork | None
+    target: Target
+    loss: AbstractLoss
+    solver: str = eqx.field(static=True)
+    rank: int = eqx.field(static=True)
+    final_loss: Array
+    minimal_loss: Array
+    excess: Array
+    relative_excess: Array
+    sharpness: Array
+    asymptotic_rate: Array
+    unusable_modes: tuple[int, ...] = eqx.field(static=True)
+    horizon: float | None
+    trajectory: Trajectory | None
+    result: Result
+
+
+def fit_widths(dim: int, rank: int, depth: int, hidden: int | None) -> tuple[int, ...]:
+    """(rank, hidden, …, hidden, dim), checked."""
+    depth = check_integer(depth, "depth", 1)
+    rank = check_integer(rank, "rank", 1, dim, why=" (the dimension of the data)")
+    if hidden is None:
+        hidden = rank
+    elif depth == 1:
+        raise ValueError(f"hidden = {hidden} was given, but a network of depth 1 has no hidden layer: raise depth or leave hidden out.")
+    check_integer(hidden, "hidden", rank, why=f" (the rank: narrower hidden layers cannot carry rank {rank})")
+    return (rank, *(hidden for _ in range(depth - 1)), dim)
+
+
+@numpy_in_numpy_out
+def fit(
+    target: Target,
+    rank: int,
+    *,
+    depth: int = 1,
+    hidden: int | None = None,
+    tau: float = 0.0,
+    loss: str = "bw",
+    solver: str = "flow",
+    init: str = "balanced",
+    seed: int = 0,
+    horizon: float | None = None,
+    num_steps: int | None = None,
+    step_size: Any = "sharpness",
+    tolerance: float = 1e-7,
+    num_records: int = 200,
+    callback: Callback | None = None,
+    resume: Snapshot | None = None,
+) -> Fit:
+    """Fit a deep linear network of a given rank to a target: closed form, gradient flow or gradient descent.
+
+    Parameters
+    ----------
+    target : Target
+        What is fitted.
+    rank : int
+        Latent size and bottleneck k, in 1..n.
+    depth : int
+        Number of layers N.
+    hidden : int, optional
+        Width of the hidden layers, at least (and by default) the rank.
+    tau : float
+        Smoothing of the Bures-Wasserstein loss, a variance.
+    loss : "bw" or "frobenius"
+        Squared Bures-Wasserstein or squared Frobenius loss.
+    solver : "closed-form", "flow" or "descent"
+        "closed-form" takes the balanced lift of `rank_k_minimizer`.
+    init : str
+        A scheme of `initialize`. "balanced" (the default) is scaled to the total variance of the target.
+    seed : int
+        Seed of the start. Same seed, same bits.
+    horizon : float, optional
+        Largest time of the flow. Default: long enough for the asymptotic rate, 40/rate; with a rate of zero (the
+        approach is slower than exponential) 10⁶/λ_max.
+    num_steps : int, optional
+        Largest number of steps of descent. Default: the same horizon in steps of size 1/λ_max, at most 10⁶.
+    step_size, num_records, callback, resume
+        As for `gradient_descent`.
+    tolerance : float
+        Relative excess over the theoretical minimum at which training stops.
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    ValueError
+        For a rank, depth, width, tau, solver, … out of range, before any work.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import deepbures as db
+    >>> x = np.random.default_rng(0).standard_normal((200, 5)) * np.array([5.0, 4.0, 3.0, 1.0, 0.5])
+    >>> fitted = db.fit(db.Target.from_samples(x), rank=2, depth=2)
+    >>> bool(fitted.relative_excess < 1e-6), fitted.network.widths
+    (True, (2, 2, 5))
+    """
+    if not isinstance(target, Target):
+        raise TypeError(f"target must be a Target, but a {type(target).__name__} was given.")
+    widths = fit_widths(target.dim, rank, depth, hidden)
+    objective = _loss(loss, tau)
+    if solver not in SOLVERS:
+        raise ValueError(f"solver must be one of {', '.join(SOLVERS)}, but {solver!r} was given.")
+    for name, value, owner in (("horizon", horizon, "flow"), ("num_steps", num_steps, "descent")):
+        if value is not None and solver != owner:
+            raise ValueError(f"{name} belongs to the solver {owner!r}, but solver = {solver!r}: leave it out.")
+    seed = check_integer(seed, "seed", 0)
+    low = minimum(target, rank, objective)
+    steepest = float(sharpness(target, rank, objective, depth=depth, latent_dim=rank))
+    rate = float(asymptotic_rate(target, rank, objective, depth=depth, latent_dim=rank))
+    natural = 40 / rate if rate > 0 else 1e6 / steepest
+    options: dict[str, Any] = {"tolerance": tolerance, "num_records": num_records, "callback": callback, "resume": resume}
+    start = None
+    trajectory = None
+    limit: float | None = None
+    if solver == "closed-form":
+        network = balanced_network(rank_k_minimizer(target, rank, objective), widths)
+    else:
+        total = float(target.trace)
+        scale = (total / target.dim) ** 0.5 if init == "balanced" and total > 0 else 1.0
+        start = initialize(widths, init, key=seed, target=target, tau=tau, scale=scale)
+        if solver == "flow":
+            limit = natural if horizon is None else float(horizon)
+            trajectory = gradient_flow(start, target, objective, limit, **options)
+        else:
+            limit = min(max(int(np.ceil(natural * steepest)), 1000), 10**6) if num_steps is None else num_steps
+            trajectory = gradient_descent(start, target, objective, limit, step_size, **options)
+        network = trajectory.network
+    w = jnp.asarray(network.end_to_end)
+    excess = low.excess(w, target, objective)
+    value = jnp.asarray(low.value)
+    reference = objective.value(jnp.zeros_like(w), target)
+    relative = excess / jnp.where(value > 1e-12 * reference, value, jnp.where(reference > 0, reference, 1))
+    return Fit(
+        DeepLinearNetwork(list(network.weights), target.mean),
+        start,
+        target,
+        objective,
+        solver,
+        rank,
+        objective.value(w, target),
+        value,
+        excess,
+        relative,
+        jnp.asarray(steepest),
+        jnp.asarray(rate),
+        tuple(unusable_modes(np.asarray(low.eigenvalues)[:rank], objective)),
+        limit,
+        trajectory,
+        result_of(jnp.asarray(CONVERGED)) if trajectory is None else trajectory.result,
+    )
+
+
+def _loss(name: str, tau: float) -> AbstractLoss:
+    check_number(tau, "tau")
+    if name == "bw":
+        return BuresWasserstein(float(tau))
+    if name == "frobenius":
+        if tau != 0:
+            raise ValueError(f"tau = {tau} smooths the Bures-Wasserstein loss; the Frobenius loss has no smoothing: leave it out.")
+        return Frobenius()
+    raise ValueError(f'loss must be "bw" or "frobenius", but {name!r} was given.')

@@ -1,0 +1,247 @@
+"""Gradient flow: descent in the limit of small steps, integrated adaptively."""
+
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from deepbures._checks import check_integer, check_number
+from deepbures._precision import is_tracer, numpy_in_numpy_out
+from deepbures.landscape._curvature import sharpness
+from deepbures.model import AbstractLoss, DeepLinearNetwork, Target
+from deepbures.training._chebyshev import RungeKuttaChebyshev
+from deepbures.training._driver import MAX_STEPS, RUNNING, STALLED, Callback, Method, Problem, State, result_of
+from deepbures.training._dynamics import Weights, layer_gradients
+from deepbures.training._observables import Record
+from deepbures.training._run import train
+from deepbures.training._trajectory import Snapshot, Trajectory
+
+Array = Any
+
+
+class _FlowState(eqx.Module):
+    """What the integrator needs next: the step it would take, and the states of solver and step size controller."""
+
+    step: Array
+    solver: Any
+    controller: Any
+    attempts: Array
+
+
+def _velocity(t: Array, weights: Weights, args: tuple[AbstractLoss, Target]) -> Weights:
+    gradients, _ = layer_gradients(weights, *args)
+    return jax.tree.map(jnp.negative, gradients)
+
+
+class Flow(Method):
+    """dW_l/dt = −∂L^N/∂W_l by a diffrax solver, stepped one at a time so that a run can stop and go on anywhere."""
+
+    solver: diffrax.AbstractSolver
+    rtol: float
+    atol: Array
+    first_step: Array
+    max_steps: int = eqx.field(static=True)
+
+    @property
+    def _terms(self) -> diffrax.ODETerm:
+        return diffrax.ODETerm(_velocity)
+
+    @property
+    def _controller(self) -> diffrax.PIDController:
+        # Proportional-integral control (diffrax's advice for mildly stiff problems).
+        return diffrax.PIDController(rtol=self.rtol, atol=self.atol, pcoeff=0.3, icoeff=0.4)
+
+    def start(self, weights: Weights, problem: Problem) -> State:
+        """Time 0."""
+        args = (problem.loss, problem.target)
+        zero = jnp.zeros((), weights[0].dtype)
+        first = self.first_step.astype(zero.dtype)
+        _, controller = self._controller.init(
+            self._terms, zero, first, weights, first, args, self.solver.func, self.solver.error_order(self._terms)
+        )
+        solver = self.solver.init(self._terms, zero, first, weights, args)
+        count = jnp.zeros((), jnp.int32)
+        return State(zero, count, weights, _FlowState(first, solver, controller, count), count)
+
+    def advance(self, state: State, mark: Array, budget: Array, problem: Problem) -> State:
+        """Adaptive steps, the last of which ends exactly at the mark."""
+        args = (problem.loss, problem.target)
+        mark = mark.astype(state.position.dtype)
+        until = state.inner.attempts + jnp.minimum(budget, 2**30).astype(jnp.int32)
+        order = self.solver.error_order(self._terms)
+
+        def go_on(s: State) -> Array:
+            return (s.position < mark) & (s.status == RUNNING) & (s.inner.attempts < until)
+
+        def step(s: State) -> State:
+            inner = s.inner
+            clipped = s.position + inner.step >= mark
+            end = jnp.where(clipped, mark, s.position + inner.step)
+            moved, error, _, solver, _ = self.solver.step(
+                self._terms, s.position, end, s.weights, args, inner.solver, False
+            )
+            keep, next_start, next_end, _, controller, _ = self._controller.adapt_step_size(
+                s.position, end, s.weights, moved, args, error, order, inner.controller
+            )
+            proposed = next_end - next_start
+            # A step cut short by the mark says little about the next one: it must not shrink it.
+            proposed = jnp.where(keep & clipped, jnp.maximum(proposed, inner.step), proposed)
+            accepted = lambda new, old: jax.tree.map(lambda a, b: jnp.where(keep, a, b), new, old)  # noqa: E731
+            position = jnp.where(keep, end, s.position)
+            steps = s.steps + keep.astype(s.steps.dtype)
+            status = jnp.where(steps >= self.max_steps, MAX_STEPS, s.status)
+            smallest = 4 * jnp.finfo(position.dtype).eps * jnp.maximum(position, self.first_step)
+            status = jnp.where((proposed < smallest) | ~jnp.isfinite(proposed), STALLED, status)
+            following = _FlowState(proposed, accepted(solver, inner.solver), controller, inner.attempts + 1)
+            return State(position, steps, accepted(moved, s.weights), following, status.astype(s.status.dtype))
+
+        result: State = jax.lax.while_loop(go_on, step, state)
+        return result
+
+
+def record_times(horizon: float, first: float, num_records: int) -> np.ndarray:
+    """Times to record at: 0, then evenly spaced in log(time) from the fastest time scale to the horizon."""
+    if num_records == 1 or horizon <= first:
+        return np.linspace(0.0, horizon, num_records + 1)
+    return np.concatenate([[0.0], np.geomspace(first, horizon, num_records)])
+
+
+_SOLVERS = {"tsit5": diffrax.Tsit5, "dopri8": diffrax.Dopri8, "chebyshev": RungeKuttaChebyshev}
+
+STIFF = 3000.0
+"""Above this many of the fastest time scales within the horizon, "auto" takes the Chebyshev method: an ordinary explicit
+method needs at least a third as many steps."""
+
+
+def _solver(solver: Any, stiffness: float) -> diffrax.AbstractSolver:
+    if isinstance(solver, str):
+        if solver == "auto":
+            solver = "chebyshev" if stiffness > STIFF else "dopri8"
+        if solver not in _SOLVERS:
+            raise ValueError(f'solver must be "auto", {", ".join(map(repr, _SOLVERS))} or a diffrax solver, but {solver!r} was given.')
+        chosen: diffrax.AbstractSolver = _SOLVERS[solver]()
+        return chosen
+    if not isinstance(solver, diffrax.AbstractAdaptiveSolver):
+        raise TypeError(
+            f'solver must be "auto", {", ".join(map(repr, _SOLVERS))} or an adaptive diffrax solver, but a {type(solver).__name__} was given.'
+        )
+    return solver
+
+
+@numpy_in_numpy_out
+def gradient_flow(
+    net: DeepLinearNetwork,
+    target: Target,
+    loss: AbstractLoss,
+    horizon: float,
+    *,
+    times: Any = None,
+    num_records: int = 200,
+    tolerance: float = 1e-10,
+    solver: Any = "auto",
+    rtol: float = 1e-8,
+    atol: float | None = None,
+    max_steps: int = 1_000_000,
+    record: Record | None = None,
+    callback: Callback | None = None,
+    resume: Snapshot | None = None,
+) -> Trajectory:
+    """Gradient flow on the layers, dW_l/dt = −∂L^N/∂W_l, integrated adaptively until convergence or the horizon.
+
+    The flow conserves W_{l+1}ᵀW_{l+1} − W_lW_lᵀ; how well the integration keeps them is its accuracy, and is recorded.
+
+    Parameters
+    ----------
+    net : DeepLinearNetwork
+        Start. With a leading batch dimension (on the network, the target or both) all runs of the batch go together;
+        inside `jax.vmap` or `jax.jit` the whole run is traced.
+    target : Target
+        What is fitted.
+    loss : BuresWasserstein or Frobenius
+        The loss.
+    horizon : float
+        Largest time T > 0. One unit of time is 1/η steps of gradient descent with step size η.
+    times : array, optional
+        Times to record at, within [0, horizon]. Default: 0 and `num_records` times evenly spaced in log(time) up to the
+        horizon. The solver steps exactly onto every record: records are not interpolated.
+    num_records : int
+        How many times to record, if `times` is not given.
+    tolerance : float
+        Stop once L − L* ≤ tolerance · L* (· the loss of the zero network, where L* vanishes). Judged at records.
+    solver : "auto", "dopri8", "tsit5", "chebyshev" or an adaptive diffrax solver
+        "auto": Dormand-Prince of order 8, or, where the horizon holds more than 3000 of the fastest time scales 1/λ_max
+        (`sharpness`), a stabilized Runge-Kutta-Chebyshev method.
+    rtol, atol : float
+        Local error tolerances, relative and absolute (default: rtol times the largest singular value of a layer of the
+        balanced minimizer).
+    max_steps : int
+        Limit on the steps of the solver.
+    record : names or mapping, optional
+        What to record, as for `gradient_descent`.
+    callback : function, optional
+        Called a few times a second with a `Progress`.
+    resume : Snapshot, optional
+        Continue an interrupted run, `trajectory.snapshot`, with otherwise the same arguments: same bits.
+
+    Returns
+    -------
+    Trajectory
+        A collapse of the step size (at a kink of the loss), and Ctrl-C, are results, not exceptions.
+
+    Raises
+    ------
+    ValueError
+        For a horizon that is not positive and finite, times outside it, an unknown solver, shapes that do not fit.
+
+    Examples
+    --------
+    One mode, depth 2, aligned start: s(t) = √λ / (1 + (√λ/s(0) − 1) exp(−4√λ t)).
+
+    >>> import numpy as np
+    >>> import deepbures as db
+    >>> start = db.balanced_network(np.array([[0.1]]), (1, 1, 1))
+    >>> run = db.gradient_flow(start, db.Target.from_spectrum([4.0]), db.BuresWasserstein(), 1.0, times=[0.5])
+    >>> s = 2 / (1 + (2 / 0.1 - 1) * np.exp(-4 * 2 * 0.5))
+    >>> bool(abs(run.losses[1] - (2 - s) ** 2) < 1e-7)
+    True
+    """
+    check_number(horizon, "horizon", positive=True)
+    check_number(rtol, "rtol", positive=True)
+    if atol is not None:
+        check_number(atol, "atol", positive=True)
+    num_records = check_integer(num_records, "num_records", 1)
+    max_steps = check_integer(max_steps, "max_steps", 1)
+    speed = _fastest(net, target, loss)
+    stiffness = float("inf") if is_tracer(speed) else float(np.max(np.asarray(speed))) * float(horizon)
+    chosen = _solver(solver, stiffness)
+    if times is not None:
+        marks = np.unique(np.concatenate([[0.0], np.asarray(times, float).ravel(), [float(horizon)]]))
+        if not np.isfinite(marks).all() or marks[0] < 0 or marks[-1] > horizon:
+            raise ValueError(f"times must be finite and lie in [0, horizon] = [0, {horizon}].")
+    else:
+        first = 1e-6 * horizon if is_tracer(speed) else 0.1 / float(np.max(np.asarray(speed)))
+        marks = record_times(float(horizon), first, num_records)
+
+    def make(problem: Problem) -> Flow:
+        scale = jnp.sqrt(jnp.asarray(problem.low.eigenvalues)[0]) ** (1 / net.depth)
+        level = rtol * jnp.where(scale > 0, scale, 1) if atol is None else jnp.asarray(atol, scale.dtype)
+        fastest = jnp.asarray(speed if jnp.ndim(speed) == 0 else jnp.max(jnp.asarray(speed)))
+        return Flow(chosen, rtol, level, 0.01 / fastest, max_steps)
+
+    outcome, network, low, _ = train(make, net, target, loss, marks, tolerance, record, callback, resume)
+    return Trajectory(
+        outcome.positions, outcome.steps, outcome.records, network, low.value, None, result_of(outcome.state.status), outcome.snapshot
+    )
+
+
+def _fastest(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> Array:
+    """λ_max at the balanced minimizer, for one target or each of a batch; the inverse of the fastest time scale."""
+    if not isinstance(net, DeepLinearNetwork) or not isinstance(target, Target) or net.dim != target.dim:
+        return jnp.ones(())  # `train` refuses these with a message
+    one = lambda target: sharpness(target, net.bottleneck, loss, depth=net.depth, latent_dim=net.latent_dim)  # noqa: E731
+    if np.ndim(target.mean) == 2:
+        return eqx.filter_vmap(one)(target)
+    return one(target)

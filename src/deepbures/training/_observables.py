@@ -1,0 +1,98 @@
+"""What a run can record of a network on its way."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+
+from deepbures.landscape._minimum import Minimum
+from deepbures.metric._procrustes import nonzero
+from deepbures.model import AbstractLoss, DeepLinearNetwork, Target
+from deepbures.training._dynamics import layer_gradients, sum_of_squares
+
+Array = Any
+Observable = Callable[[DeepLinearNetwork, Target, AbstractLoss, Minimum], Array]
+
+
+def _singular_values(net: DeepLinearNetwork) -> Array:
+    return jnp.linalg.svd(net.end_to_end, compute_uv=False)
+
+
+def _rank(net: DeepLinearNetwork, target: Target, loss: AbstractLoss, low: Minimum) -> Array:
+    return nonzero(_singular_values(net), net.dim, net.latent_dim).sum(-1)
+
+
+def _effective_rank(net: DeepLinearNetwork, target: Target, loss: AbstractLoss, low: Minimum) -> Array:
+    s = _singular_values(net)
+    total = s.sum()
+    share = s / jnp.where(total > 0, total, 1)
+    entropy = -(share * jnp.log(jnp.where(share > 0, share, 1))).sum()
+    return jnp.where(total > 0, jnp.exp(entropy), 0.0)
+
+
+def _alignment(net: DeepLinearNetwork, target: Target, loss: AbstractLoss, low: Minimum) -> Array:
+    u = jnp.linalg.svd(net.end_to_end, full_matrices=False)[0][:, : net.bottleneck]
+    _, basis = target.spectrum(net.bottleneck)
+    return jnp.abs(jnp.asarray(basis).T @ u)
+
+
+OBSERVABLES: dict[str, Observable] = {
+    "loss": lambda net, target, loss, low: loss.value(net.end_to_end, target),
+    "excess": lambda net, target, loss, low: low.excess(net.end_to_end, target, loss),
+    "gradient_norm": lambda net, target, loss, low: jnp.sqrt(sum_of_squares(layer_gradients(net.weights, loss, target)[0])),
+    "balancedness_gap": lambda net, target, loss, low: net.balancedness_gap(),
+    "smallest_singular_value": lambda net, target, loss, low: _singular_values(net)[net.bottleneck - 1],
+    "rank": _rank,
+    "effective_rank": _effective_rank,
+    "singular_values": lambda net, target, loss, low: _singular_values(net),
+    "alignment": _alignment,
+    "end_to_end": lambda net, target, loss, low: net.end_to_end,
+    "weights": lambda net, target, loss, low: net.weights,
+}
+"""Name → what is recorded. `smallest_singular_value` is the k-th, k the bottleneck; `rank` counts singular values above
+max(n, m) eps s_1; `effective_rank` is exp(entropy of the normalized singular values); `alignment` holds |cos| of the angles
+between the leading k eigenvectors of the target (rows) and left singular vectors (columns)."""
+
+DEFAULT_RECORD = (
+    "loss",
+    "excess",
+    "gradient_norm",
+    "balancedness_gap",
+    "smallest_singular_value",
+    "rank",
+    "effective_rank",
+)
+
+_ALWAYS = ("loss", "excess", "gradient_norm")
+
+Record = Sequence[str] | Mapping[str, Callable[[DeepLinearNetwork, Target, AbstractLoss], Array]]
+
+
+def observer(record: Record | None) -> tuple[tuple[str, Observable], ...]:
+    """The observables of a `record` argument: names of the table, or a mapping from names to functions of the user's.
+
+    Loss, excess and gradient norm are always there: the run decides by them when to stop.
+    """
+    chosen: dict[str, Observable] = {name: OBSERVABLES[name] for name in _ALWAYS}
+    if record is None:
+        record = DEFAULT_RECORD
+    if isinstance(record, str):
+        record = (record,)
+    if isinstance(record, Mapping):
+        for name, function in record.items():
+            if not callable(function):
+                raise TypeError(f"record[{name!r}] must be a function (net, target, loss) ↦ array, but {function!r} was given.")
+            chosen[name] = _without_minimum(function)
+        return tuple(chosen.items())
+    for name in record:
+        if name not in OBSERVABLES:
+            raise ValueError(
+                f"Unknown observable {name!r} in record: choose from {', '.join(OBSERVABLES)}, or pass a mapping "
+                "{name: function(net, target, loss)}."
+            )
+        chosen[name] = OBSERVABLES[name]
+    return tuple(chosen.items())
+
+
+def _without_minimum(function: Callable[[DeepLinearNetwork, Target, AbstractLoss], Array]) -> Observable:
+    return lambda net, target, loss, low: function(net, target, loss)

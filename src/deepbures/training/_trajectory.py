@@ -1,0 +1,99 @@
+"""The record of a run."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import equinox as eqx
+
+from deepbures.model import DeepLinearNetwork
+
+Array = Any
+
+
+class Result(eqx.Enumeration):  # type: ignore[misc]
+    """How a run ended. The text says what to do where it did not converge."""
+
+    running = "The run is not finished."
+    converged = "Converged: the excess over the theoretical minimum fell below the tolerance."
+    stationary = (
+        "Stopped at a critical point above the minimum: the gradient vanished, the excess did not. Start from another "
+        "network, or perturb this one (a saddle is left along a direction of negative curvature)."
+    )
+    finished = "The whole horizon or number of steps was run without reaching the tolerance: allow more, or continue from .network."
+    diverged = "Diverged: the loss grew beyond bounds. Use a smaller step size (the stability limit is 2/sharpness)."
+    stalled = "The solver's step size collapsed: the flow meets a kink of the loss here. Smooth the loss (tau > 0) or move the start."
+    max_steps = "The solver took max_steps steps before the horizon: raise max_steps, or continue from .network."
+    interrupted = "Interrupted: the records so far are kept. Continue with resume=trajectory.snapshot and the same arguments."
+
+
+class Snapshot(eqx.Module):
+    """Everything needed to continue a run with the same bits: the solver's state and the records so far."""
+
+    leaves: tuple[Array, ...]
+    records: dict[str, Array]
+
+
+class Trajectory(eqx.Module):
+    """What a run of `gradient_flow` or `gradient_descent` recorded. A pytree; leading dimensions are the batch.
+
+    In a batch every run has the same grid of records; a run that stopped earlier keeps its last values.
+
+    Attributes
+    ----------
+    times : array (R,) or None
+        Flow time of each record; for descent with a constant step size, step size × steps; else None.
+    steps : array (..., R)
+        Steps taken up to each record (accepted steps of the solver, for the flow).
+    records : dict of arrays (..., R, ...)
+        What was logged, by name.
+    network : DeepLinearNetwork
+        Where the run ended.
+    minimal_loss : array (...)
+        The theoretical minimum for this bottleneck.
+    step_size : array or None
+        Step size of plain descent.
+    result : Result
+        How the run ended.
+    snapshot : Snapshot or None
+        To continue an interrupted run (host runs only).
+    """
+
+    times: Array | None
+    steps: Array
+    records: dict[str, Array]
+    network: DeepLinearNetwork
+    minimal_loss: Array
+    step_size: Array | None
+    result: Result
+    snapshot: Snapshot | None = None
+
+    @property
+    def message(self) -> str:
+        """How the run ended, in words; a batch's endings as one text."""
+        return str(Result[self.result])
+
+    @property
+    def losses(self) -> Array:
+        """Loss at each record."""
+        return self.records["loss"]
+
+    @property
+    def excess(self) -> Array:
+        """Loss over the theoretical minimum, L − L*, at each record (computed without cancellation where possible)."""
+        return self.records["excess"]
+
+    @property
+    def weights(self) -> tuple[Array, ...]:
+        """Final weights, W_1 first. (Weights on the way: record=("weights", …), then .records["weights"].)"""
+        return self.network.weights
+
+    def __getitem__(self, name: str) -> Array:
+        """A record by name."""
+        if name not in self.records:
+            raise KeyError(f"{name!r} was not recorded; recorded are {', '.join(self.records)}.")
+        return self.records[name]
+
+    def to_dict(self) -> Mapping[str, Array]:
+        """Grid and records as one flat mapping of arrays, for saving."""
+        grid = {"steps": self.steps} | ({} if self.times is None else {"times": self.times})
+        return {**grid, **{name: value for name, value in self.records.items() if not isinstance(value, tuple)}}
