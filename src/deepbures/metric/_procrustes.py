@@ -74,20 +74,26 @@ def polar_derivative(u: Array, s: Array, vh: Array, direction: Array) -> Array:
 
         dQ = U [(E_ij − conj(E_ji)) / (s_i + s_j)] Vᴴ + (I − U Uᴴ) D V S⁻¹ Vᴴ + U S⁻¹ Uᴴ D (I − V Vᴴ).
 
-    Divided differences of sums s_i + s_j only: repeated singular values are no special case. Pairs of
-    zero singular values, and projections divided by a zero one, contribute zero (the kink convention).
+    Divided differences of sums s_i + s_j only: repeated singular values are no special case.
+
+    With zero singular values, the polar factor being that over the nonzero ones, their vectors belong to the
+    projections: entry (i, j) of the bracket is E_ij / s_j for s_i = 0 and E_ij / s_i for s_j = 0. That does not depend on
+    which basis of the null spaces the SVD chose (as the difference E_ij − conj(E_ji) would). It is the derivative along
+    directions that keep the rank; the remaining part of D, from null space to null space, contributes zero (the kink
+    convention).
     """
     xp = array_namespace(u)
     keep = nonzero(s, u.shape[-2], vh.shape[-1])
     one = xp.ones_like(s)
     inverse = xp.where(keep, 1 / xp.where(keep, s, one), 0 * one)
-    both = keep[..., :, None] | keep[..., None, :]
+    either = keep[..., :, None] | keep[..., None, :]
+    both = keep[..., :, None] & keep[..., None, :]
     sums = s[..., :, None] + s[..., None, :]
-    inverse_sums = xp.where(both, 1 / xp.where(both, sums, xp.ones_like(sums)), xp.zeros_like(sums))
+    inverse_sums = xp.where(either, 1 / xp.where(either, sums, xp.ones_like(sums)), xp.zeros_like(sums))
     uh = adjoint(u)
     uh_d = uh @ direction
     e = uh_d @ adjoint(vh)
-    result = u @ ((e - adjoint(e)) * inverse_sums)
+    result = u @ ((e - xp.where(both, adjoint(e), xp.zeros_like(e))) * inverse_sums)
     if u.shape[-2] > u.shape[-1]:
         d_v = direction @ adjoint(vh)
         result = result + (d_v - u @ e) * inverse[..., None, :]
