@@ -47,25 +47,33 @@ class _Optax(eqx.Module):
         return moved, state
 
 
-class _Nesterov(eqx.Module):
-    """Nesterov's accelerated gradient with the step and momentum of strongly convex theory at the minimizer."""
+class _Accelerated(eqx.Module):
+    """Nesterov's accelerated gradient, restarted whenever it would run uphill (O'Donoghue and Candès 2015).
+
+    The gradient is taken at the extrapolated weights, which are the weights of the run; `state` holds the point they were
+    extrapolated from and the number of steps since the last restart.
+    """
 
     step_size: Array
     momentum: Array
 
     def init(self, weights: Weights) -> Any:
-        return optax.sgd(self.step_size, self.momentum, nesterov=True).init(weights)
+        return weights, jnp.zeros((), weights[0].dtype)
 
     def move(self, gradients: Weights, state: Any, weights: Weights) -> tuple[Weights, Any]:
-        updates, state = optax.sgd(self.step_size, self.momentum, nesterov=True).update(gradients, state, weights)
-        moved: Weights = optax.apply_updates(weights, updates)
-        return moved, state
+        before, age = state
+        point = tuple(w - self.step_size * g for w, g in zip(weights, gradients, strict=True))
+        travel = tuple(new - old for new, old in zip(point, before, strict=True))
+        uphill = sum((g * d).sum() for g, d in zip(gradients, travel, strict=True)) > 0
+        age = jnp.where(uphill, 0.0, age + 1)
+        beta = jnp.minimum(age / (age + 3), self.momentum)
+        return tuple(p + beta * d for p, d in zip(point, travel, strict=True)), (point, age)
 
 
 class Descent(Method):
     """Full-batch descent; `position` counts steps."""
 
-    rule: _Plain | _Optax | _Nesterov
+    rule: _Plain | _Optax | _Accelerated
 
     def start(self, weights: Weights, problem: Problem) -> State:
         """Step 0; `inner` holds the optimizer's state and the squared gradient above which the run has diverged."""
@@ -110,12 +118,12 @@ def _rule(step_size: Any, net: DeepLinearNetwork) -> Any:
                 f'step_size must be a positive number, "sharpness", "accelerated" or an optax optimizer, but {step_size!r} was given.'
             )
 
-        def from_curvature(problem: Problem) -> _Plain | _Nesterov:
+        def from_curvature(problem: Problem) -> _Plain | _Accelerated:
             steepest, flattest = extremes_at(problem.low, problem.loss, net.depth, net.latent_dim)
             if step_size == "sharpness":
                 return _Plain(1 / steepest)
             root = jnp.sqrt(flattest / steepest)
-            return _Nesterov(1 / steepest, (1 - root) / (1 + root))
+            return _Accelerated(1 / steepest, (1 - root) / (1 + root))
 
         return from_curvature
     if not (np.isscalar(step_size) or isinstance(step_size, (np.ndarray, jax.Array))):
@@ -163,8 +171,9 @@ def gradient_descent(
         Largest number of steps; the run stops before when it has converged.
     step_size : float, "sharpness", "accelerated" or optax optimizer
         A number η > 0; "sharpness": 1/λ_max at the balanced minimizer, half the stability limit there (see `sharpness`);
-        "accelerated": Nesterov's method with this step and the momentum (1 − √(μ/λ_max))/(1 + √(μ/λ_max)), μ the smallest
-        positive curvature there; or any `optax.GradientTransformation`.
+        "accelerated": Nesterov's method with this step, restarted where it runs uphill, with a momentum of at most
+        (1 − √(μ/λ_max))/(1 + √(μ/λ_max)), μ the smallest positive curvature there: about √(λ_max/μ) steps instead of
+        λ_max/μ; or any `optax.GradientTransformation`.
     tolerance : float
         Stop once L − L* ≤ tolerance · L* (· the loss of the zero network, where L* vanishes). Judged at records.
     num_records : int

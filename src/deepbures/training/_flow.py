@@ -102,6 +102,41 @@ class Flow(Method):
         return result
 
 
+class Relay(Method):
+    """An accurate method for the fast first phase, a stabilized one from `switch` on, when the slow modes are left.
+
+    The conserved quantities drift where the gradient is large, which is before the switch; the cost lies after it.
+    """
+
+    first: Flow
+    second: Flow
+    switch: Array
+
+    def start(self, weights: Weights, problem: Problem) -> State:
+        """Time 0; the second method has not begun."""
+        state = self.first.start(weights, problem)
+        later = self.second.start(weights, problem).inner
+        return eqx.tree_at(lambda s: s.inner, state, (state.inner, later, jnp.zeros((), bool)))
+
+    def advance(self, state: State, mark: Array, budget: Array, problem: Problem) -> State:
+        """By the method whose turn it is at the mark (marks are common to a batch, so one branch is run)."""
+
+        def by_first(state: State) -> State:
+            inner, later, begun = state.inner
+            moved = self.first.advance(eqx.tree_at(lambda s: s.inner, state, inner), mark, budget, problem)
+            return eqx.tree_at(lambda s: s.inner, moved, (moved.inner, later, begun))
+
+        def by_second(state: State) -> State:
+            inner, later, begun = state.inner
+            fresh = lambda: self.second.start(state.weights, problem).inner  # noqa: E731
+            later = jax.lax.cond(begun, lambda: later, fresh)
+            moved = self.second.advance(eqx.tree_at(lambda s: s.inner, state, later), mark, budget, problem)
+            return eqx.tree_at(lambda s: s.inner, moved, (inner, moved.inner, jnp.ones((), bool)))
+
+        result: State = jax.lax.cond(mark <= self.switch, by_first, by_second, state)
+        return result
+
+
 def record_times(horizon: float, first: float, num_records: int) -> np.ndarray:
     """Times to record at: 0, then evenly spaced in log(time) from the fastest time scale to the horizon."""
     if num_records == 1 or horizon <= first:
@@ -111,22 +146,21 @@ def record_times(horizon: float, first: float, num_records: int) -> np.ndarray:
 
 _SOLVERS = {"tsit5": diffrax.Tsit5, "dopri8": diffrax.Dopri8, "chebyshev": RungeKuttaChebyshev}
 
-STIFF = 3000.0
-"""Above this many of the fastest time scales within the horizon, "auto" takes the Chebyshev method: an ordinary explicit
-method needs at least a third as many steps."""
+STIFF = 5000.0
+"""Number of the fastest time scales after which "auto" changes to the Chebyshev method, if the horizon is longer."""
 
 
-def _solver(solver: Any, stiffness: float) -> diffrax.AbstractSolver:
+def _solver(solver: Any) -> diffrax.AbstractSolver:
     if isinstance(solver, str):
-        if solver == "auto":
-            solver = "chebyshev" if stiffness > STIFF else "dopri8"
         if solver not in _SOLVERS:
-            raise ValueError(f'solver must be "auto", {", ".join(map(repr, _SOLVERS))} or a diffrax solver, but {solver!r} was given.')
+            names = ", ".join(map(repr, _SOLVERS))
+            raise ValueError(f'solver must be "auto", {names} or an adaptive diffrax solver, but {solver!r} was given.')
         chosen: diffrax.AbstractSolver = _SOLVERS[solver]()
         return chosen
     if not isinstance(solver, diffrax.AbstractAdaptiveSolver):
+        names = ", ".join(map(repr, _SOLVERS))
         raise TypeError(
-            f'solver must be "auto", {", ".join(map(repr, _SOLVERS))} or an adaptive diffrax solver, but a {type(solver).__name__} was given.'
+            f'solver must be "auto", {names} or an adaptive diffrax solver, but a {type(solver).__name__} was given.'
         )
     return solver
 
@@ -172,8 +206,8 @@ def gradient_flow(
     tolerance : float
         Stop once L − L* ≤ tolerance · L* (· the loss of the zero network, where L* vanishes). Judged at records.
     solver : "auto", "dopri8", "tsit5", "chebyshev" or an adaptive diffrax solver
-        "auto": Dormand-Prince of order 8, or, where the horizon holds more than 3000 of the fastest time scales 1/λ_max
-        (`sharpness`), a stabilized Runge-Kutta-Chebyshev method.
+        "auto": Dormand-Prince of order 8; from 5000 of the fastest time scales 1/λ_max (`sharpness`) on, if the horizon
+        is longer, a stabilized Runge-Kutta-Chebyshev method, at a tolerance of at least 1e-6.
     rtol, atol : float
         Local error tolerances, relative and absolute (default: rtol times the largest singular value of a layer of the
         balanced minimizer).
@@ -215,8 +249,7 @@ def gradient_flow(
     num_records = check_integer(num_records, "num_records", 1)
     max_steps = check_integer(max_steps, "max_steps", 1)
     speed = _fastest(net, target, loss)
-    stiffness = float("inf") if is_tracer(speed) else float(np.max(np.asarray(speed))) * float(horizon)
-    chosen = _solver(solver, stiffness)
+    only = None if isinstance(solver, str) and solver == "auto" else _solver(solver)
     if times is not None:
         marks = np.unique(np.concatenate([[0.0], np.asarray(times, float).ravel(), [float(horizon)]]))
         if not np.isfinite(marks).all() or marks[0] < 0 or marks[-1] > horizon:
@@ -225,11 +258,18 @@ def gradient_flow(
         first = 1e-6 * horizon if is_tracer(speed) else 0.1 / float(np.max(np.asarray(speed)))
         marks = record_times(float(horizon), first, num_records)
 
-    def make(problem: Problem) -> Flow:
+    def make(problem: Problem) -> Flow | Relay:
         scale = jnp.sqrt(jnp.asarray(problem.low.eigenvalues)[0]) ** (1 / net.depth)
         level = rtol * jnp.where(scale > 0, scale, 1) if atol is None else jnp.asarray(atol, scale.dtype)
-        fastest = jnp.asarray(speed if jnp.ndim(speed) == 0 else jnp.max(jnp.asarray(speed)))
-        return Flow(chosen, rtol, level, 0.01 / fastest, max_steps)
+        fastest = jnp.max(jnp.asarray(speed))
+        flow = lambda chosen, rtol, atol: Flow(chosen, rtol, atol, 0.01 / fastest, max_steps)  # noqa: E731
+        if only is not None:
+            return flow(only, rtol, level)
+        ordinary = flow(diffrax.Dopri8(), rtol, level)
+        if not is_tracer(speed) and float(horizon * fastest) <= STIFF:
+            return ordinary
+        looser = max(1e-6 / rtol, 1.0)
+        return Relay(ordinary, flow(RungeKuttaChebyshev(), rtol * looser, level * looser), STIFF / fastest)
 
     outcome, network, low, _ = train(make, net, target, loss, marks, tolerance, record, callback, resume)
     return Trajectory(
