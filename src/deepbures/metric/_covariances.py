@@ -60,7 +60,7 @@ def squared_bures_wasserstein(a: Array, b: Array) -> Array:
     -----
     Equal arguments give exactly zero. Otherwise the result is that of matrices within rounding, a few eps · ‖A‖, of the
     given ones. That is as much as the rounded entries determine; where a covariance is close to singular it can be as
-    little as half the digits of the distance. If factors are at hand, `squared_bures_wasserstein_factors` keeps them all.
+    little as half the digits of the distance; with factors at hand, `squared_bures_wasserstein_factors` keeps them all.
     Eigenvalues of a singular matrix below n eps times the largest count as zero. Under `jax.jit` and `jax.vmap`, where
     no value can be looked at, eigenvalue factors are always used.
 
@@ -163,7 +163,7 @@ def transport_map(a: Array, b: Array) -> Array:
     keep = (limit > 0) & (s > f.shape[-1] * xp.finfo(s.dtype).eps * limit)
     weight = xp.where(keep, 1 / xp.sqrt(xp.where(keep, s, xp.ones_like(s))), xp.zeros_like(s))
     y = (g @ adjoint(vh)) * xp.astype(weight, g.dtype)[..., None, :]
-    return (b_scale / a_scale) * (y @ adjoint(y))
+    return (b_scale / a_scale) * _hermitian(y @ adjoint(y))
 
 
 def _checked_distance(a: Array, b: Array) -> tuple[Array, Array]:
@@ -198,7 +198,11 @@ def _scale(a: Array) -> Array:
 
 def _divide(a: Array, scale: Array) -> Array:
     """A / scale², made Hermitian to the last bit, in steps that do not overflow."""
-    a = a / scale / scale
+    return _hermitian(a / scale / scale)
+
+
+def _hermitian(a: Array) -> Array:
+    """The Hermitian part, which takes rounding away: Hermitian to the last bit."""
     return a / 2 + adjoint(a) / 2
 
 
@@ -233,9 +237,7 @@ def _eigenvalue_factor(a: Array, name: str) -> Array:
     size = a.shape[-1]
     check_eigenvalues(eigenvalues[..., -1], xp.max(xp.abs(a), axis=(-2, -1)), rounding(a, size), name)
     keep = (eigenvalues > 0) & nonzero(eigenvalues, size, size)
-    root = xp.where(
-        keep, xp.sqrt(xp.where(keep, eigenvalues, xp.ones_like(eigenvalues))), xp.zeros_like(eigenvalues)
-    )
+    root = xp.where(keep, xp.sqrt(xp.where(keep, eigenvalues, xp.ones_like(eigenvalues))), xp.zeros_like(eigenvalues))
     return vectors * xp.astype(root, vectors.dtype)[..., None, :]
 
 

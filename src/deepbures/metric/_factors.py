@@ -137,7 +137,7 @@ def squared(value: Array, scale: Array) -> Array:
 
 
 def rooted(value: Array, scale: Array) -> Array:
-    """scale · √value; a scalar where there is no batch."""
+    """Scale · √value; a scalar where there is no batch."""
     xp = array_namespace(value)
     return (scale * xp.sqrt(value))[()]
 

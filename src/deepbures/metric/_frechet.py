@@ -25,8 +25,8 @@ def squared_frechet_distance(x: Array, y: Array, *, unbiased: bool = False) -> A
         ‖x̄ − ȳ‖² + B²(A, B),  A = (1/N) Σ_i (x_i − x̄)(x_i − x̄)ᴴ,  B likewise,
 
     with B² the squared Bures-Wasserstein distance. The centred samples over √N are a factor of their covariance, so
-    where N, M < n it costs O(N M n), and no n×n matrix is formed. (Where B² is less than a tenth of tr A + tr B, or under
-    `jax.jit`, O((N² + M²) n).)
+    where N, M < n it costs O(N M n), and no n×n matrix is formed. (Where B² is less than a tenth of tr A + tr B,
+    or under `jax.jit`, O((N² + M²) n).)
 
     Parameters
     ----------
@@ -47,8 +47,8 @@ def squared_frechet_distance(x: Array, y: Array, *, unbiased: bool = False) -> A
     TypeError
         If the arrays are not numeric, or of two libraries or two dtypes.
     ValueError
-        If the shapes do not fit, an entry is not finite (not checked inside a JAX transformation), there are no samples,
-        or just one where `unbiased`. With 1/N one sample is all right: its covariance is zero.
+        If the shapes do not fit, an entry is not finite (not checked inside a JAX transformation), there are no
+        samples, or just one where `unbiased`. With 1/N one sample is all right: its covariance is zero.
 
     References
     ----------
@@ -73,10 +73,10 @@ def squared_frechet_distance(x: Array, y: Array, *, unbiased: bool = False) -> A
     x, y = align(x=x, y=y)
     same = equal(x, y)
     scale = common_scale(x, y)
-    mean_x, f = _moments(x / scale, unbiased)
-    mean_y, g = _moments(y / scale, unbiased)
+    mean_x, more_x, f = _moments(x / scale, unbiased)
+    mean_y, more_y, g = _moments(y / scale, unbiased)
     xp = array_namespace(f, g)
-    value = distance_of_factors(f, g, same) + _squared_length(mean_x, mean_y)
+    value = distance_of_factors(f, g, same) + _squared_length((mean_x - mean_y) + (more_x - more_y))
     return squared(xp.where(same, xp.zeros_like(value), value), scale[..., 0, 0])
 
 
@@ -126,46 +126,45 @@ def squared_frechet_distance_from_moments(mean_x: Array, cov_x: Array, mean_y: A
     for name, mean, covariance in (("mean_x", mean_x, cov_x), ("mean_y", mean_y, cov_y)):
         if mean.ndim < 1 or mean.shape[-1] != covariance.shape[-1]:
             raise ValueError(
-                f"{name} must have shape (..., {covariance.shape[-1]}) to fit its covariance of shape {covariance.shape}, "
-                f"but has shape {mean.shape}."
+                f"{name} must have shape (..., {covariance.shape[-1]}) to fit its covariance of shape "
+                f"{covariance.shape}, but has shape {mean.shape}."
             )
     check_finite(mean_x=mean_x, mean_y=mean_y)
     rows = {"mean_x": mean_x[..., None, :], "mean_y": mean_y[..., None, :]}
     row_x, row_y, cov_x, cov_y = align(**rows, cov_x=cov_x, cov_y=cov_y)
     value, scale = distance_of_covariances(cov_x, cov_y, ("cov_x", "cov_y"))
     mean_scale = common_scale(row_x, row_y)
-    means = _squared_length(row_x / mean_scale, row_y / mean_scale)
+    means = _squared_length(row_x / mean_scale - row_y / mean_scale)
     return squared(value, scale) + squared(means, mean_scale[..., 0, 0])
 
 
 def _check_sample_count(shape: tuple[int, ...], name: str, unbiased: bool) -> None:
     num_samples = shape[-2]
     if num_samples == 0 or shape[-1] == 0:
-        raise ValueError(
-            f"{name} must hold at least one sample with at least one feature, but has shape {shape}."
-        )
+        raise ValueError(f"{name} must hold at least one sample with at least one feature, but has shape {shape}.")
     if unbiased and num_samples == 1:
         raise ValueError(
-            f"{name} holds one sample (shape {shape}), and unbiased=True divides by N - 1 = 0. Give more samples, or use "
-            "unbiased=False, where the covariance of one sample is zero."
+            f"{name} holds one sample (shape {shape}), and unbiased=True divides by N - 1 = 0. Give more samples, or "
+            "use unbiased=False, where the covariance of one sample is zero."
         )
 
 
-def _moments(x: Array, unbiased: bool) -> tuple[Array, Array]:
-    """Mean (..., 1, n), and a factor of the covariance with at most n columns."""
+def _moments(x: Array, unbiased: bool) -> tuple[Array, Array, Array]:
+    """Mean (..., 1, n) in two parts, and a factor of the covariance with at most n columns."""
     xp = array_namespace(x)
     num_samples, dim = x.shape[-2:]
     mean = xp.mean(x, axis=-2, keepdims=True)
     centered = x - mean
-    # A plain sum over many rows has an error of N eps; the mean of what is left is that error, found out.
-    error = xp.mean(centered, axis=-2, keepdims=True)
-    mean, centered = mean + error, centered - error
+    # A plain sum over many rows has an error of up to N eps; the mean of what is left is that error, found out. It is
+    # kept apart from the mean, which is rounded to eps itself, so that it survives in the difference of two means.
+    more = xp.mean(centered, axis=-2, keepdims=True)
+    centered = centered - more
     if num_samples > dim:
         # Xc = Q R: the factor Xcᵀ may lose Qᵀ, as Qᵀ conj(Q) = I.
         centered = xp.linalg.qr(centered, mode="reduced")[1]
-    return mean, xp.matrix_transpose(centered) / math.sqrt(num_samples - unbiased)
+    return mean, more, xp.matrix_transpose(centered) / math.sqrt(num_samples - unbiased)
 
 
-def _squared_length(row_x: Array, row_y: Array) -> Array:
-    xp = array_namespace(row_x, row_y)
-    return xp.sum(xp.abs(row_x - row_y) ** 2, axis=(-2, -1))
+def _squared_length(row: Array) -> Array:
+    xp = array_namespace(row)
+    return xp.sum(xp.abs(row) ** 2, axis=(-2, -1))

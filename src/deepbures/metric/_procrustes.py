@@ -77,10 +77,10 @@ def polar_derivative(u: Array, s: Array, vh: Array, direction: Array) -> Array:
     Divided differences of sums s_i + s_j only: repeated singular values are no special case.
 
     With zero singular values, the polar factor being that over the nonzero ones, their vectors belong to the
-    projections: entry (i, j) of the bracket is E_ij / s_j for s_i = 0 and E_ij / s_i for s_j = 0. That does not depend on
-    which basis of the null spaces the SVD chose (as the difference E_ij − conj(E_ji) would). It is the derivative along
-    directions that keep the rank; the remaining part of D, from null space to null space, contributes zero (the kink
-    convention).
+    projections: entry (i, j) of the bracket is E_ij / s_j for s_i = 0 and E_ij / s_i for s_j = 0. That does not depend
+    on which basis of the null spaces the SVD chose (as the difference E_ij − conj(E_ji) would). It is the derivative
+    along directions that keep the rank; the remaining part of D, from null space to null space, contributes zero (the
+    kink convention).
     """
     xp = array_namespace(u)
     keep = nonzero(s, u.shape[-2], vh.shape[-1])

@@ -127,8 +127,8 @@ def check_covariances(**arrays: Array) -> None:
         gap = xp.max(xp.abs(array / 2 - adjoint(array) / 2), axis=(-2, -1))
         if bool(xp.any(gap > tolerance / 2 * largest)):
             raise ValueError(
-                f"{name} must be symmetric (Hermitian if complex), but entries differ from their mirror images by up to "
-                f"{2 * float(xp.max(gap)):.3g} where the largest entry is {float(xp.max(largest)):.3g} (allowed: "
+                f"{name} must be symmetric (Hermitian if complex), but entries differ from their mirror images by up "
+                f"to {2 * float(xp.max(gap)):.3g} where the largest entry is {float(xp.max(largest)):.3g} (allowed: "
                 f"{tolerance:.1e} of it). If that is meant, symmetrize it first: ({name} + {name}ᴴ) / 2."
             )
 
@@ -141,8 +141,8 @@ def check_eigenvalues(smallest: Array, largest_entry: Array, tolerance: float, n
     ratio = smallest / xp.where(largest_entry > 0, largest_entry, xp.ones_like(largest_entry))
     if bool(xp.any(ratio < -tolerance)):
         raise ValueError(
-            f"{name} must be positive semidefinite, but has an eigenvalue of {float(xp.min(ratio)):.3g} times its largest "
-            f"entry (allowed: -{tolerance:.1e}). It is no covariance: check where it comes from, or set its negative "
+            f"{name} must be positive semidefinite, but has an eigenvalue of {float(xp.min(ratio)):.3g} times its "
+            f"largest entry (allowed: -{tolerance:.1e}). It is no covariance: check where it comes from, or set its negative "
             "eigenvalues to zero."
         )
 
@@ -152,8 +152,8 @@ def check_same_dimension(axis: int, **arrays: Array) -> None:
     (first, a), (second, b) = arrays.items()
     if a.shape[axis] != b.shape[axis]:
         raise ValueError(
-            f"{first} and {second} must have the same dimension n, but {first} has shape {a.shape} (n = {a.shape[axis]}) "
-            f"and {second} has shape {b.shape} (n = {b.shape[axis]})."
+            f"{first} and {second} must have the same dimension n, but {first} has shape {a.shape} "
+            f"(n = {a.shape[axis]}) and {second} has shape {b.shape} (n = {b.shape[axis]})."
         )
 
 
@@ -166,11 +166,10 @@ def align(**arrays: Array) -> tuple[Array, ...]:
     except ValueError:
         shapes = " and ".join(f"{name} of shape {array.shape}" for name, array in arrays.items())
         raise ValueError(
-            f"The leading (batch) dimensions of {shapes} do not broadcast: from the right, each pair must be equal or 1."
+            f"The leading (batch) dimensions of {shapes} do not broadcast: from the right, each pair must be "
+            "equal or 1."
         ) from None
     return tuple(
-        xp.reshape(array, (1,) * (depth - array.ndim + 2) + tuple(array.shape))
-        if array.ndim - 2 < depth
-        else array
+        xp.reshape(array, (1,) * (depth - array.ndim + 2) + tuple(array.shape)) if array.ndim - 2 < depth else array
         for array in arrays.values()
     )
