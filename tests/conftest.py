@@ -1,4 +1,4 @@
-"""The strictest world the package can be used in: 64-bit on, rank promotion an error, no unseeded draw, no time limits."""
+"""The strictest world the package is used in: 64-bit on, rank promotion an error, no unseeded draw, no deadlines."""
 
 import os
 
