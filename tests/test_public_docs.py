@@ -1,4 +1,4 @@
-"""Documentation is complete and true: every public name is described with an example, listed, and what the README says runs."""
+"""Documentation is complete and true: every public name has an example and is listed, and the README example runs."""
 
 import inspect
 import re
