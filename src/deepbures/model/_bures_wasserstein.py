@@ -95,10 +95,20 @@ class BuresWasserstein(AbstractLoss):
         if isinstance(target.covariance, ProductCovariance):
             return 2 * (w - self._gram(w, target.covariance)[0])
         c = coordinates(target.covariance, w)
-        root, _, (u, s, vh) = self._procrustes(c)
-        q = polar_factor(u, s, vh[..., :, : w.shape[-1]])
+        root = jnp.sqrt(c.eigenvalues)[..., :, None]
+        scaled = root * c.blocks[0]
+        if self.is_smooth:
+            # Q[:, :m] = (M Mᵀ)^{−½} D w for M = [D w, √τ D]: U and S of the triangular factor of M are enough.
+            noise = jnp.sqrt(jnp.asarray(self.tau, w.dtype)) * root * jnp.eye(root.shape[-2], dtype=w.dtype)
+            triangle = jnp.linalg.qr(jnp.concatenate([scaled.mT, noise], axis=-2), mode="r")
+            u, s, _ = thin_svd(triangle.mT)
+            keep = nonzero(s, u.shape[-1], scaled.shape[-1] + u.shape[-1])
+            inverse = jnp.where(keep, 1 / jnp.where(keep, s, 1), 0)
+            q = u @ (inverse[..., :, None] * (u.mT @ scaled))
+        else:
+            q = polar_factor(*thin_svd(scaled))
         # Outside the span of the eigenvectors the transport map is zero: there the gradient is 2 W itself.
-        return 2 * (w - c.lift(root[..., :, None] * q))
+        return 2 * (w - c.lift(root * q))
 
     def _hvp(self, w: Array, target: Target, direction: Array) -> Array:
         if isinstance(target.covariance, ProductCovariance):

@@ -83,28 +83,33 @@ class Descent(Method):
         zero = jnp.zeros((), jnp.int32)
         return State(zero, zero, weights, (self.rule.init(weights), limit.astype(dtype)), zero)
 
-    def advance(self, state: State, mark: Array, budget: Array, problem: Problem) -> State:
-        """The compiled loop: until the mark, the budget, or divergence (seen before it is stepped into)."""
+    def advance(self, state: State, begin: Array, mark: Array, budget: Array | None, problem: Problem) -> State:
+        """The compiled loop: to the mark or the budget; divergence is seen before it is stepped into."""
         limit = state.inner[1]
-        last = jnp.minimum(mark.astype(jnp.int32), state.position + jnp.minimum(budget, 2**30).astype(jnp.int32))
+        count = mark.astype(jnp.int32) - begin.astype(jnp.int32)
+        if budget is not None:
+            count = jnp.minimum(count, budget.astype(jnp.int32))
 
         def go_on(carry: Any) -> Array:
-            position, _, _, status = carry
-            return (position < last) & (status == RUNNING)
+            # With a budget the length is the same for a whole batch (which spares a copy of all weights a step), and the
+            # host looks at the status after each call. Without one, nobody does: the loop must.
+            iteration, _, _, _, status = carry
+            return iteration < count if budget is not None else (iteration < count) & (status == RUNNING)
 
         def step(carry: Any) -> Any:
-            position, weights, inner, status = carry
+            iteration, position, weights, inner, status = carry
             gradients, gradient = layer_gradients(weights, problem.loss, problem.target)
             sound = (gradient**2).sum() <= limit  # False for NaN
+            active = sound & (status == RUNNING)
             moved, moved_inner = self.rule.move(gradients, inner, weights)
-            keep = lambda new, old: jnp.where(sound, new, old)  # noqa: E731
+            keep = lambda new, old: jnp.where(active, new, old)  # noqa: E731
             weights = jax.tree.map(keep, moved, weights)
             inner = jax.tree.map(keep, moved_inner, inner)
-            status = jnp.where(sound, status, DIVERGED).astype(status.dtype)
-            return position + sound.astype(position.dtype), weights, inner, status
+            status = jnp.where(sound | (status != RUNNING), status, DIVERGED).astype(status.dtype)
+            return iteration + 1, position + active.astype(position.dtype), weights, inner, status
 
-        carry = (state.position, state.weights, state.inner[0], state.status)
-        position, weights, inner, status = jax.lax.while_loop(go_on, step, carry)
+        carry = (jnp.zeros((), jnp.int32), state.position, state.weights, state.inner[0], state.status)
+        _, position, weights, inner, status = jax.lax.while_loop(go_on, step, carry)
         return State(position, position, weights, (inner, limit), status)
 
 

@@ -62,8 +62,11 @@ class Method(eqx.Module):
         """The state before the first step."""
 
     @abstractmethod
-    def advance(self, state: State, mark: Array, budget: Array, problem: Problem) -> State:
-        """Go on to the mark, at most `budget` inner steps, unless the status says that the run has ended."""
+    def advance(self, state: State, begin: Array, mark: Array, budget: Array | None, problem: Problem) -> State:
+        """Go on to the mark, at most `budget` inner steps (None: no limit), unless the status says that the run has ended.
+
+        `begin` is where the runs of a batch that have not ended are, or for methods of adaptive steps the last mark.
+        """
 
 
 class Progress(NamedTuple):
@@ -124,8 +127,8 @@ def _start(method: Method, weights: Weights, problem: Problem, observables: Any)
     return observe(method.start(weights, problem), problem, observables)
 
 
-def _advance(method: Method, state: State, mark: Array, budget: Array, problem: Problem) -> State:
-    return method.advance(state, mark, budget, problem)
+def _advance(method: Method, state: State, begin: Array, mark: Array, budget: Array, problem: Problem) -> State:
+    return method.advance(state, begin, mark, budget, problem)
 
 
 # Compiled once per shape, whatever the run: axes and observables are static, hence compared by identity.
@@ -137,14 +140,13 @@ def _compiled(function: Any, axes: Any, *arguments: Any) -> Any:
 def run_traced(method: Method, weights: Weights, problem: Problem, marks: Array, observables: Any) -> Outcome:
     """The whole run as one scan, for use inside JAX transformations."""
     state, first = observe(method.start(weights, problem), problem, observables)
-    unlimited = jnp.asarray(jnp.iinfo(jnp.int32).max)
 
-    def to_mark(state: State, mark: Array) -> Any:
-        state = method.advance(state, mark, unlimited, problem)
+    def to_mark(state: State, interval: tuple[Array, Array]) -> Any:
+        state = method.advance(state, *interval, None, problem)
         state, records = observe(state, problem, observables)
         return state, (records, state.position, state.steps)
 
-    state, (rest, positions, steps) = jax.lax.scan(to_mark, state, marks[1:])
+    state, (rest, positions, steps) = jax.lax.scan(to_mark, state, (marks[:-1], marks[1:]))
     together = lambda a, b: jnp.concatenate([jnp.asarray(a)[None], b])  # noqa: E731
     records = jax.tree.map(together, first, rest)
     zero = jnp.zeros((), steps.dtype)
@@ -196,7 +198,9 @@ class _HostRun:
             for mark in self.marks[index:]:
                 while True:
                     begun = time.monotonic()
-                    after = jax.block_until_ready(self.calls.advance(state, mark, budget))
+                    running = np.asarray(state.status) == RUNNING
+                    begin = np.asarray(state.position)[running].min()
+                    after = jax.block_until_ready(self.calls.advance(state, begin, mark, budget))
                     spent = time.monotonic() - begun
                     state = after
                     if spent < _SECONDS_PER_CALL / 2:
@@ -221,7 +225,7 @@ class _Calls(NamedTuple):
     """The compiled functions of a host run, over a batch or not."""
 
     start: Callable[[], Any]
-    advance: Callable[[State, Any, int], State]
+    advance: Callable[[State, Any, Any, int], State]
     observe: Callable[[State], Any]
     batch_axes: int
 
@@ -231,12 +235,12 @@ def _calls(method: Method, weights: Weights, problem: Problem, observables: Any,
     if axes is not None:
         method_axes, weight_axes, problem_axes = axes
         start_axes = (method_axes, weight_axes, problem_axes, None)
-        advance_axes = (method_axes, MAPPED, None, None, problem_axes)
+        advance_axes = (method_axes, MAPPED, None, None, None, problem_axes)
         observe_axes = (MAPPED, problem_axes, None)
     return _Calls(
         lambda: _compiled(_start, start_axes, method, weights, problem, observables),
-        lambda state, mark, budget: _compiled(
-            _advance, advance_axes, method, state, jnp.asarray(mark), jnp.asarray(budget), problem
+        lambda state, begin, mark, budget: _compiled(
+            _advance, advance_axes, method, state, jnp.asarray(begin), jnp.asarray(mark), jnp.asarray(budget), problem
         ),
         lambda state: _compiled(observe, observe_axes, state, problem, observables),
         0 if axes is None else 1,

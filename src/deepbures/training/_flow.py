@@ -66,11 +66,11 @@ class Flow(Method):
         count = jnp.zeros((), jnp.int32)
         return State(zero, count, weights, _FlowState(first, solver, controller, count), count)
 
-    def advance(self, state: State, mark: Array, budget: Array, problem: Problem) -> State:
+    def advance(self, state: State, begin: Array, mark: Array, budget: Array | None, problem: Problem) -> State:
         """Adaptive steps, the last of which ends exactly at the mark."""
         args = (problem.loss, problem.target)
         mark = mark.astype(state.position.dtype)
-        until = state.inner.attempts + jnp.minimum(budget, 2**30).astype(jnp.int32)
+        until = jnp.iinfo(jnp.int32).max if budget is None else state.inner.attempts + budget.astype(jnp.int32)
         order = self.solver.error_order(self._terms)
 
         def go_on(s: State) -> Array:
@@ -118,19 +118,19 @@ class Relay(Method):
         later = self.second.start(weights, problem).inner
         return eqx.tree_at(lambda s: s.inner, state, (state.inner, later, jnp.zeros((), bool)))
 
-    def advance(self, state: State, mark: Array, budget: Array, problem: Problem) -> State:
+    def advance(self, state: State, begin: Array, mark: Array, budget: Array | None, problem: Problem) -> State:
         """By the method whose turn it is at the mark (marks are common to a batch, so one branch is run)."""
 
         def by_first(state: State) -> State:
             inner, later, begun = state.inner
-            moved = self.first.advance(eqx.tree_at(lambda s: s.inner, state, inner), mark, budget, problem)
+            moved = self.first.advance(eqx.tree_at(lambda s: s.inner, state, inner), begin, mark, budget, problem)
             return eqx.tree_at(lambda s: s.inner, moved, (moved.inner, later, begun))
 
         def by_second(state: State) -> State:
             inner, later, begun = state.inner
             fresh = lambda: self.second.start(state.weights, problem).inner  # noqa: E731
             later = jax.lax.cond(begun, lambda: later, fresh)
-            moved = self.second.advance(eqx.tree_at(lambda s: s.inner, state, later), mark, budget, problem)
+            moved = self.second.advance(eqx.tree_at(lambda s: s.inner, state, later), begin, mark, budget, problem)
             return eqx.tree_at(lambda s: s.inner, moved, (inner, moved.inner, jnp.ones((), bool)))
 
         result: State = jax.lax.cond(mark <= self.switch, by_first, by_second, state)
