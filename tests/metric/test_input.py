@@ -170,10 +170,10 @@ def test_integers_and_lists(function):
     np.testing.assert_allclose(value, expected, rtol=1e-14)
 
 
-@each("function", OF_TWO, ids=name_of)
+@each("function", [dbm.squared_bures_wasserstein, dbm.squared_bures_wasserstein_factors], ids=name_of)
 def test_default_precision_of_jax(function):
     with jax.enable_x64(False):
-        value = function(jnp.asarray(EYE, dtype=int), jnp.asarray(SPREAD, dtype=int))
+        value = jax.jit(function)(jnp.asarray(EYE, dtype=int), jnp.asarray(SPREAD, dtype=int))
         assert value.dtype == jnp.float32
         assert function(EYE, SPREAD).dtype == np.float64  # NumPy is not asked to follow
     np.testing.assert_allclose(value, function(EYE, SPREAD), rtol=1e-5, atol=1e-6)
@@ -181,9 +181,15 @@ def test_default_precision_of_jax(function):
 
 @each("function", OF_TWO, ids=name_of)
 @each("dtype", [np.float32, np.float64, np.complex64, np.complex128])
-@each("xp", [np, jnp], ids=["numpy", "jax"])
-def test_dtype_of_the_result(function, dtype, xp):
-    value = function(xp.asarray(EYE, dtype=dtype), xp.asarray(SPREAD, dtype=dtype))
+def test_dtype_of_the_result(function, dtype):
+    value = function(EYE.astype(dtype), SPREAD.astype(dtype))
+    assert value.dtype == (dtype if function is dbm.transport_map else np.finfo(dtype).dtype)
+
+
+@each("function", [dbm.squared_bures_wasserstein_factors, dbm.transport_map], ids=name_of)
+@each("dtype", [np.float32, np.complex64, np.complex128])
+def test_dtype_of_the_result_in_jax(function, dtype):
+    value = jax.jit(function)(jnp.asarray(EYE, dtype=dtype), jnp.asarray(SPREAD, dtype=dtype))
     assert value.dtype == (dtype if function is dbm.transport_map else np.finfo(dtype).dtype)
 
 
@@ -193,7 +199,7 @@ def test_leading_dimensions(function, shapes):
     check_leading_dimensions(function, shapes, np)
 
 
-@each("function", [dbm.squared_bures_wasserstein, dbm.transport_map, dbm.squared_frechet_distance], ids=name_of)
+@each("function", [dbm.squared_bures_wasserstein, dbm.squared_frechet_distance], ids=name_of)
 def test_leading_dimensions_in_jax(function):
     check_leading_dimensions(function, ((2, 1), (3,)), jnp)
 
@@ -212,16 +218,22 @@ def check_leading_dimensions(function, shapes, xp):
         np.testing.assert_allclose(values[index], function(a[index], b[index]), rtol=1e-11, atol=1e-13)
 
 
-@each("function", OF_TWO, ids=name_of)
+@each("function", [*OF_COVARIANCES[1:], OF_FACTORS[0], dbm.squared_frechet_distance], ids=name_of)
 def test_transformations_of_jax(function):
     rng = np.random.default_rng(0)
-    a, b = (jnp.asarray(rng.normal(size=(4, 3, 3))) for _ in range(2))
+    a, b = rng.normal(size=(2, 4, 3, 3))
     if function in OF_COVARIANCES:
         a, b = a @ a.mT, b @ b.mT
     expected = function(a, b)
-    np.testing.assert_allclose(jax.jit(function)(a, b), expected, rtol=1e-11)
-    np.testing.assert_allclose(jax.vmap(function)(a, b), expected, rtol=1e-11)
-    np.testing.assert_allclose(jax.jit(jax.vmap(function, in_axes=(None, 0)))(a[0], b), function(a[0], b), rtol=1e-11)
+    a, b = jnp.asarray(a), jnp.asarray(b)
+    np.testing.assert_allclose(jax.jit(jax.vmap(function))(a, b), expected, rtol=1e-11)
+    np.testing.assert_allclose(jax.jit(jax.vmap(function, in_axes=(None, 0)))(a[0], b)[0], expected[0], rtol=1e-11)
+
+
+def test_vmap_alone():
+    f, g = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 3, 2)))
+    function = dbm.squared_bures_wasserstein_factors
+    np.testing.assert_allclose(jax.vmap(function)(f, g), function(np.asarray(f), np.asarray(g)), rtol=1e-12)
 
 
 def test_stack_with_singular_and_regular_matrices():

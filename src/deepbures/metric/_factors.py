@@ -42,7 +42,8 @@ def squared_bures_wasserstein_factors(f: Array, g: Array) -> Array:
         B²(F Fᴴ, G Gᴴ) = ‖F‖² + ‖G‖² − 2 ‖Fᴴ G‖_* = min over partial isometries Q of ‖G − F Q‖² + ‖F (I − Q Qᴴ)‖²,
 
     the squared 2-Wasserstein distance of the Gaussians N(0, F Fᴴ) and N(0, G Gᴴ). No n×n matrix is formed:
-    factors with r and k columns it costs O(n r k), and O(n r² + n k²) where the two are close to each other.
+    factors with r, k ≤ n columns cost O(n r k), or O(n r² + n k²) where B² is less than a tenth of ‖F‖² + ‖G‖². Wider
+    ones are reduced to n columns first.
 
     Parameters
     ----------
@@ -128,7 +129,7 @@ def _checked_distance(f: Array, g: Array) -> tuple[Array, Array]:
     f, g = align(f=f, g=g)
     f, g = _at_least_one_column(f), _at_least_one_column(g)
     scale = common_scale(f, g)
-    return distance_of_factors(f / scale, g / scale, equal(f, g)), scale[..., 0, 0]
+    return distance_of_factors(compact(f / scale), compact(g / scale), equal(f, g)), scale[..., 0, 0]
 
 
 def squared(value: Array, scale: Array) -> Array:
@@ -163,6 +164,12 @@ def graded(f: Array) -> Array:
     xp = array_namespace(f)
     u, s, _ = xp.linalg.svd(f, full_matrices=False)
     return u * xp.astype(s, u.dtype)[..., None, :]
+
+
+def compact(f: Array) -> Array:
+    """A factor of F Fᴴ with no more columns than rows: from Fᴴ = Q R, F Q = Rᴴ."""
+    rows, columns = f.shape[-2:]
+    return f if columns <= rows else adjoint(array_namespace(f).linalg.qr(adjoint(f), mode="reduced")[1])
 
 
 def equal(a: Array, b: Array) -> Array:

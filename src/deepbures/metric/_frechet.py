@@ -6,7 +6,7 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from deepbures.metric._covariances import distance_of_covariances
-from deepbures.metric._factors import common_scale, distance_of_factors, equal, squared
+from deepbures.metric._factors import common_scale, compact, distance_of_factors, equal, squared
 from deepbures.metric._validation import (
     align,
     check_covariances,
@@ -152,17 +152,14 @@ def _check_sample_count(shape: tuple[int, ...], name: str, unbiased: bool) -> No
 def _moments(x: Array, unbiased: bool) -> tuple[Array, Array, Array]:
     """Mean (..., 1, n) in two parts, and a factor of the covariance with at most n columns."""
     xp = array_namespace(x)
-    num_samples, dim = x.shape[-2:]
+    num_samples = x.shape[-2]
     mean = xp.mean(x, axis=-2, keepdims=True)
     centered = x - mean
     # A plain sum over many rows has an error of up to N eps; the mean of what is left is that error, found out. It is
     # kept apart from the mean, which is rounded to eps itself, so that it survives in the difference of two means.
     more = xp.mean(centered, axis=-2, keepdims=True)
     centered = centered - more
-    if num_samples > dim:
-        # Xc = Q R: the factor Xcᵀ may lose Qᵀ, as Qᵀ conj(Q) = I.
-        centered = xp.linalg.qr(centered, mode="reduced")[1]
-    return mean, more, xp.matrix_transpose(centered) / math.sqrt(num_samples - unbiased)
+    return mean, more, compact(xp.matrix_transpose(centered)) / math.sqrt(num_samples - unbiased)
 
 
 def _squared_length(row: Array) -> Array:

@@ -142,8 +142,8 @@ def check_eigenvalues(smallest: Array, largest_entry: Array, tolerance: float, n
     if bool(xp.any(ratio < -tolerance)):
         raise ValueError(
             f"{name} must be positive semidefinite, but has an eigenvalue of {float(xp.min(ratio)):.3g} times its "
-            f"largest entry (allowed: -{tolerance:.1e}). It is no covariance: check where it comes from, or set its negative "
-            "eigenvalues to zero."
+            f"largest entry (allowed: -{tolerance:.1e}). It is no covariance: check where it comes from, or set its "
+            "negative eigenvalues to zero."
         )
 
 
