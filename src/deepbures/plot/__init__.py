@@ -1,0 +1,23 @@
+"""Figures of runs: records in, matplotlib figures out.
+
+Every function returns a `matplotlib.figure.Figure` made without pyplot: nothing global is touched, and the figure can
+be shown in a notebook, saved with ``figure.savefig("loss.pdf")``, or turned into an SVG whose bytes depend on the data
+alone (`to_svg`). Blue is the run, vermilion what theory says of it; both differ in line style as well as in color.
+"""
+
+try:
+    import matplotlib as mpl  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        f'Figures need matplotlib, which could not be imported ({error}): pip install "deepbures[plot]"'
+    ) from None
+
+from deepbures.plot._curves import panel_names as panel_names
+from deepbures.plot._curves import plot_excess as plot_excess
+from deepbures.plot._curves import plot_loss as plot_loss
+from deepbures.plot._curves import plot_records as plot_records
+from deepbures.plot._images import plot_images as plot_images
+from deepbures.plot._spectra import plot_spectra as plot_spectra
+from deepbures.plot._style import PALETTE as PALETTE
+from deepbures.plot._style import format_number as format_number
+from deepbures.plot._style import to_svg as to_svg

@@ -1,0 +1,298 @@
+"""Loss, excess and other records of a run against time."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from deepbures.plot._style import (
+    MUTED,
+    RUN,
+    THEORY,
+    Floats,
+    draw,
+    drawing,
+    finite,
+    format_number,
+    log_scale,
+    positive,
+    remark,
+)
+from deepbures.training import Trajectory
+
+RECORD_TITLES = {
+    "gradient_norm": "Norm of the gradient, all layers",
+    "balancedness_gap": "Balancedness gap (squared layer units)",
+    "rank": "Rank and effective rank",
+    "smallest_singular_value": "Smallest singular value (data units)",
+}
+_ON_LOG_SCALE = ("gradient_norm", "balancedness_gap")
+
+
+def plot_loss(trajectory: Trajectory, *, units: str = "squared data units") -> Figure:
+    """Loss against time, with the theoretical minimum as a line.
+
+    Time is on a log scale, as the records are: plateaus, where the run passes a saddle, show as steps.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        A single run. Values that are not finite are left out.
+    units : str
+        Units of the loss, for the axis.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        For a batch of runs.
+
+    Examples
+    --------
+    >>> import deepbures as db
+    >>> from deepbures.plot import plot_loss
+    >>> target, loss = db.Target.from_spectrum([4.0, 2.0, 1.0]), db.BuresWasserstein()
+    >>> run = db.gradient_descent(db.initialize((2, 3), "gaussian", key=0), target, loss, 200)
+    >>> figure = plot_loss(run)
+    >>> figure.axes[0].get_ylabel()
+    'loss L (squared data units)'
+    """
+    values = finite(_series(trajectory, "loss"))
+    least = float(np.asarray(trajectory.minimal_loss))
+    with drawing((5.4, 3.5)) as figure:
+        axes = figure.add_subplot()
+        draw(axes, _positions(trajectory), values, color=RUN)
+        _time_axis(axes, trajectory)
+        axes.set_ylabel(f"loss L ({units})")
+        largest = np.nanmax(values, initial=least)
+        if largest > 100 * least > 0 or largest > 1e4 * max(values[0], least) > 0:
+            log_scale(axes, "y", np.append(values, least))
+        if least > 0 or axes.get_yscale() == "linear":
+            axes.axhline(least, color=THEORY, linestyle="--", linewidth=1.5)
+            axes.annotate(
+                f"theoretical minimum {format_number(least, 5)}",
+                (0.02, least),
+                xycoords=axes.get_yaxis_transform(),
+                xytext=(0, 4),
+                textcoords="offset points",
+                color=THEORY,
+            )
+    return figure
+
+
+def plot_excess(trajectory: Trajectory, *, rate: float | None = None, units: str = "squared data units") -> Figure:
+    """Excess over the theoretical minimum, L − L*, on a log scale, with the predicted asymptotic slope.
+
+    Against linear time an exponential approach is a straight line. The prediction exp(−rate·t) is anchored at the late
+    part of the run (the last third of the decay, in decades): its slope is theory, its height is not, and it bounds
+    nothing. Where the rate is zero, the approach is a power of t, and both axes are logarithmic.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        A single run. Records at or below zero (rounding) cannot be shown on a log scale; a note says how many.
+    rate : float, optional
+        As `deepbures.asymptotic_rate` gives it. Not drawn where the run has no time (varying step sizes).
+    units : str
+        Units of the loss, for the axis.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        For a batch of runs.
+
+    Examples
+    --------
+    >>> import deepbures as db
+    >>> from deepbures.plot import plot_excess
+    >>> target, loss = db.Target.from_spectrum([4.0, 2.0, 1.0]), db.BuresWasserstein()
+    >>> run = db.gradient_descent(db.initialize((2, 3), "gaussian", key=0), target, loss, 200)
+    >>> figure = plot_excess(run, rate=float(db.asymptotic_rate(target, 2, loss)))
+    >>> figure.axes[0].get_yscale()
+    'log'
+    """
+    excess = _series(trajectory, "excess")
+    values = positive(excess)
+    positions = _positions(trajectory)
+    with drawing((5.4, 3.5)) as figure:
+        axes = figure.add_subplot()
+        draw(axes, positions, values, color=RUN)
+        _time_axis(axes, trajectory, log=rate == 0)
+        axes.set_ylabel(f"excess L − L* ({units})")
+        if not np.isfinite(values).any():
+            remark(axes, "at or below rounding at every record")
+            return figure
+        log_scale(axes, "y", values)
+        if rate is not None and rate > 0 and trajectory.times is not None:
+            _draw_prediction(axes, positions, values, float(rate))
+        hidden = int((excess <= 0).sum())
+        if hidden:
+            axes.set_title(
+                f"{hidden} of {excess.size} records at or below zero (rounding) not shown", color=MUTED, fontsize=9
+            )
+    return figure
+
+
+def plot_records(trajectory: Trajectory, *, references: Mapping[str, float] | None = None) -> Figure:
+    """What else a run recorded, one panel each: gradient norm, balancedness gap, ranks, smallest singular value, ….
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        A single run. Loss and excess have figures of their own; records that are not numbers are left out.
+    references : mapping from names of records to floats, optional
+        Values at the theoretical minimum, drawn as lines.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        For a batch of runs, or if nothing but loss and excess was recorded.
+
+    Examples
+    --------
+    >>> import deepbures as db
+    >>> from deepbures.plot import plot_records
+    >>> target, loss = db.Target.from_spectrum([4.0, 2.0, 1.0]), db.BuresWasserstein()
+    >>> run = db.gradient_descent(db.initialize((2, 3), "gaussian", key=0), target, loss, 200)
+    >>> figure = plot_records(run, references={"smallest_singular_value": 2**0.5})
+    >>> len(figure.axes)
+    4
+    """
+    names = panel_names(trajectory)
+    if not names:
+        raise ValueError("trajectory has no records besides loss and excess: there is nothing to draw.")
+    rows = -(-len(names) // 2)
+    with drawing((10.8, 2.75 * rows)) as figure:
+        for i, name in enumerate(names):
+            axes = figure.add_subplot(rows, 2, i + 1)
+            _draw_record(axes, trajectory, name, (references or {}).get(name))
+            _time_axis(axes, trajectory, label=i >= len(names) - 2)
+    return figure
+
+
+def panel_names(trajectory: Trajectory) -> tuple[str, ...]:
+    """Records that `plot_records` gives a panel: those of one number each, the two ranks together."""
+    size = np.asarray(trajectory.steps).shape[-1]
+    numbers = [
+        name
+        for name, values in trajectory.records.items()
+        if name not in ("loss", "excess") and not isinstance(values, tuple) and np.shape(values) == (size,)
+    ]
+    known = [name for name in RECORD_TITLES if name in numbers]
+    return (
+        *known,
+        *(name for name in sorted(numbers) if name not in known and not ("rank" in known and name == "effective_rank")),
+    )
+
+
+def _series(trajectory: Trajectory, name: str) -> Floats:
+    values = np.asarray(trajectory[name], np.float64)
+    if values.ndim != 1:
+        raise ValueError(
+            f"trajectory must be a single run, but holds a batch of shape {values.shape[:-1]}: "
+            "draw one of them, jax.tree.map(lambda x: x[i], …)."
+        )
+    return values
+
+
+def _positions(trajectory: Trajectory) -> Floats:
+    return np.asarray(trajectory.steps if trajectory.times is None else trajectory.times, np.float64)
+
+
+def _time_axis(axes: Axes, trajectory: Trajectory, *, log: bool | None = None, label: bool = True) -> None:
+    """Label and scale of the horizontal axis; by default log scale, except for excess (see `plot_excess`)."""
+    positions = _positions(trajectory)
+    positive = positions[positions > 0]
+    if log is None:
+        log = True
+    if log and positive.size > 1:
+        log_scale(axes, "x", positive)
+        axes.set_xlim(positive[0], positive[-1])
+    if label:
+        descent = trajectory.step_size is not None
+        name = "steps" if trajectory.times is None else ("time t (step size × steps)" if descent else "flow time t")
+        axes.set_xlabel(name + (", log scale" if axes.get_xscale() == "log" else ""))
+
+
+def _draw_prediction(axes: Axes, positions: Floats, values: Floats, rate: float) -> None:
+    """exp(−rate·t), at the height at which it follows the late part of the run."""
+    seen = np.isfinite(values)
+    logs, times = np.log(values[seen]), positions[seen]
+    if logs.size < 2:
+        return
+    late = logs <= logs.min() + (logs.max() - logs.min()) / 3
+    height = float(np.median(logs[late] + rate * times[late]))
+    bottom, top = axes.get_ylim()
+    grid = np.linspace(times[0], times[-1], 200)
+    line = height - rate * grid
+    shown = (line <= logs.max()) & (line >= math.log(bottom))
+    if shown.sum() < 2:
+        return
+    axes.plot(grid[shown], np.exp(line[shown]), color=THEORY, linestyle="--", linewidth=1.5)
+    axes.set_ylim(bottom, top)
+    axes.text(
+        0.98,
+        0.96,
+        f"predicted slope (not a bound)\nexp(−{format_number(rate, 3)} t)",
+        transform=axes.transAxes,
+        color=THEORY,
+        ha="right",
+        va="top",
+    )
+
+
+def _draw_record(axes: Axes, trajectory: Trajectory, name: str, reference: float | None) -> None:
+    positions, values = _positions(trajectory), finite(_series(trajectory, name))
+    axes.set_title(RECORD_TITLES.get(name, name.replace("_", " ")))
+    if name in _ON_LOG_SCALE:
+        shown = positive(values)
+        if np.isfinite(shown).any():
+            draw(axes, positions, shown, color=RUN)
+            log_scale(axes, "y", shown)
+        else:
+            remark(axes, "zero at every record" if np.isfinite(values).all() else "no finite value")
+        return
+    draw(axes, positions, values, color=RUN)
+    if name == "rank":
+        axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+        if "effective_rank" in trajectory.records:
+            effective = finite(_series(trajectory, "effective_rank"))
+            draw(axes, positions, effective, color=MUTED, linestyle=(0, (4, 1.5)))
+            _label_at_end(axes, positions, values, "rank", RUN, 5, "bottom")
+            _label_at_end(axes, positions, effective, "effective rank", MUTED, -6, "top")
+            axes.margins(y=0.2)
+    if reference is not None:
+        axes.axhline(reference, color=THEORY, linestyle="--", linewidth=1.5)
+        below = bool(np.nanmean(np.append(values, reference)) > reference)
+        axes.annotate(
+            f"at the minimum {format_number(reference)}",
+            (0.02, reference),
+            xycoords=axes.get_yaxis_transform(),
+            xytext=(0, -4 if below else 4),
+            textcoords="offset points",
+            va="top" if below else "bottom",
+            color=THEORY,
+        )
+        axes.margins(y=0.15)
+
+
+def _label_at_end(axes: Axes, positions: Floats, values: Floats, text: str, color: str, shift: int, va: Any) -> None:
+    seen = np.flatnonzero(np.isfinite(values))
+    if seen.size:
+        end = (float(positions[seen[-1]]), float(values[seen[-1]]))
+        axes.annotate(text, end, xytext=(-4, shift), textcoords="offset points", ha="right", va=va, color=color)
