@@ -29,7 +29,9 @@ def any_traced(tree: Any) -> bool:
 
 def _follows_jax(leaf: Any) -> bool:
     # A concrete random key carries no precision: `key=jax.random.key(0)` is how NumPy users pass seeds.
-    return is_tracer(leaf) or (isinstance(leaf, jax.Array) and not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key))
+    return is_tracer(leaf) or (
+        isinstance(leaf, jax.Array) and not jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    )
 
 
 def to_numpy(tree: Any) -> Any:

@@ -13,7 +13,7 @@ Array = Any
 
 
 def _positive_curvatures(low: Minimum, loss: AbstractLoss, depth: int, num_columns: int) -> Array:
-    """Eigenvalues of the Hessian of L^N at the balanced minimizer among which the largest and the smallest positive one are.
+    """Hessian eigenvalues of L^N at the balanced minimizer, the largest and the smallest positive one among them.
 
     Exchange i→j, scale j and (depth 1 only) null columns, where a mode i is not in the minimizer and j is; entries of
     other pairs are NaN. Pairs (j, j') within the minimizer lie between the scale entries of j and j'. With w_j the
@@ -61,7 +61,9 @@ def extremes_at(low: Minimum, loss: AbstractLoss, depth: int, latent_dim: int) -
         tau = jnp.asarray(loss.tau, smallest.dtype)
         # A column that no mode uses: λ_i < τ decays like a power of t for depth ≥ 2, λ_i = τ at every depth.
         idle = jnp.minimum(low.rank, latent_dim) > low.used.sum()
-        rest = jnp.concatenate([jnp.where(jnp.asarray(low.used), jnp.inf, low.eigenvalues[: low.rank]), low.eigenvalues[low.rank :]])
+        rest = jnp.concatenate(
+            [jnp.where(jnp.asarray(low.used), jnp.inf, low.eigenvalues[: low.rank]), low.eigenvalues[low.rank :]]
+        )
         flat = idle & (jnp.any(rest <= tau) if depth > 1 else jnp.any(rest == tau))
         smallest = jnp.where(flat, 0.0, smallest)
     return jnp.nanmax(curvatures), jnp.where(jnp.isfinite(smallest), smallest, 0.0)
@@ -69,7 +71,7 @@ def extremes_at(low: Minimum, loss: AbstractLoss, depth: int, latent_dim: int) -
 
 @numpy_in_numpy_out
 def sharpness(target: Target, rank: int, loss: AbstractLoss, *, depth: int = 1, latent_dim: int | None = None) -> Array:
-    """Largest Hessian eigenvalue λ_max of L^N at the balanced minimizer; gradient descent is stable there below 2/λ_max.
+    """Largest Hessian eigenvalue λ_max of L^N at the balanced minimizer: gradient descent is stable below 2/λ_max.
 
     BuresWasserstein: 2N w_1^p (λ_1 − τ)/λ_1 with w_1² = λ_1 − τ, p = 2(N−1)/N (for τ = 0: 2N λ_1^{(N−1)/N}), unless τ
     exceeds some eigenvalue λ_i that is not used, when w_1^p 2(λ_1 − λ_i)/(λ_1 + √(λ_i τ)), and for depth 1 with spare
@@ -109,7 +111,9 @@ def sharpness(target: Target, rank: int, loss: AbstractLoss, *, depth: int = 1, 
 
 
 @numpy_in_numpy_out
-def asymptotic_rate(target: Target, rank: int, loss: AbstractLoss, *, depth: int = 1, latent_dim: int | None = None) -> Array:
+def asymptotic_rate(
+    target: Target, rank: int, loss: AbstractLoss, *, depth: int = 1, latent_dim: int | None = None
+) -> Array:
     """Rate r of the final approach L − L* ~ exp(−r t) of gradient flow to the balanced minimizer.
 
     Twice the smallest positive Hessian eigenvalue there. A prediction for late times, not a bound. Zero where the

@@ -72,7 +72,7 @@ class Minimum(eqx.Module):
 
             L_τ − L_τ* = Σ_{i unused} (1 − √(λ_i/τ)) ‖row_i w‖² + tr(T* S) + tr(T*⁻¹ Σ0) − 2 tr (Σ0^½ S Σ0^½)^½,
 
-        and the last three terms are ‖T*^½ G − T*^{−½} D Q‖² for G = [w, √τ I], Q = polar(D G), Q Qᵀ = I: a sum of squares.
+        and with G = [w, √τ I], Q = polar(D G), Q Qᵀ = I, the last three terms are ‖T*^½ G − T*^{−½} D Q‖²: squares.
         """
         values, w = c.eigenvalues, c.blocks[0]
         tau = jnp.asarray(loss.tau, w.dtype)
@@ -91,27 +91,32 @@ def minimum(target: Target, rank: int, loss: AbstractLoss) -> Minimum:
     """What is known of the minimum of `loss` over matrices of rank at most `rank`."""
     k = check_integer(rank, "rank", 1, target.dim, why=" (the dimension of the target)")
     covariance = target.covariance
-    known = isinstance(covariance, ProductCovariance)
-    values = target.spectrum(min(k + 1, target.dim))[0] if known else covariance.all_eigenvalues()
+    if isinstance(covariance, ProductCovariance):
+        values = target.spectrum(min(k + 1, target.dim))[0]
+    else:
+        values = covariance.all_eigenvalues()
     xp = namespace(values, getattr(loss, "tau", 0.0))
-    used = xp.ones(values.shape[:-1] + (k,), bool)
+    used = xp.ones((*values.shape[:-1], k), bool)
     if isinstance(loss, Frobenius):
-        if known:
+        if isinstance(covariance, ProductCovariance):
             value = xp.maximum(operator_squared_norm(covariance) - (values[:k] ** 2).sum(), 0)
         else:
             value = (values[..., k:] ** 2).sum(-1)
     elif isinstance(loss, BuresWasserstein):
         if loss.is_smooth:
-            if known:
+            if isinstance(covariance, ProductCovariance):
                 loss.value(np.zeros((target.dim, 1), target.dtype), target)  # raises: says what to do instead
             tau = xp.asarray(loss.tau, values.dtype)
             used = values[..., :k] > tau
             terms = (xp.sqrt(values) - xp.sqrt(tau)) ** 2
             value = terms[..., k:].sum(-1) + xp.where(used, 0, terms[..., :k]).sum(-1)
         else:
-            value = xp.maximum(target.trace - values[:k].sum(), 0) if known else values[..., k:].sum(-1)
+            products = isinstance(covariance, ProductCovariance)
+            value = xp.maximum(target.trace - values[:k].sum(), 0) if products else values[..., k:].sum(-1)
     else:
-        raise TypeError(f"The minimum of a {type(loss).__name__} is not known in closed form: pass BuresWasserstein or Frobenius.")
+        raise TypeError(
+            f"The minimum of a {type(loss).__name__} is not known in closed form: pass BuresWasserstein or Frobenius."
+        )
     return Minimum(k, value, values, used)
 
 
@@ -210,12 +215,14 @@ def rank_k_minimizer(target: Target, k: int, loss: AbstractLoss) -> Array:
             warn_unusable(values, loss)
         values = values - xp.asarray(loss.tau, values.dtype)
     elif not isinstance(loss, Frobenius):
-        raise TypeError(f"The minimizer of a {type(loss).__name__} is not known in closed form: pass BuresWasserstein or Frobenius.")
+        raise TypeError(
+            f"The minimizer of a {type(loss).__name__} is not known in closed form: pass BuresWasserstein or Frobenius."
+        )
     return basis * xp.sqrt(xp.maximum(values, 0))[..., None, :]
 
 
 def unusable_modes(leading: Array, loss: AbstractLoss) -> list[int]:
-    """Numbers (from 1) of the modes among the leading ones that smoothing keeps from being used: 0 < λ_j ≤ τ or λ_j = 0 < τ."""
+    """Numbers (from 1) of the modes among the leading ones that smoothing keeps from being used: λ_j ≤ τ, τ > 0."""
     if not isinstance(loss, BuresWasserstein) or not loss.is_smooth:
         return []
     below = np.atleast_2d(np.asarray(leading) <= np.asarray(loss.tau)).any(0)
@@ -229,11 +236,9 @@ def warn_unusable(leading: Array, loss: AbstractLoss) -> None:
         values = np.asarray(leading)
         example = float(values[..., modes[0] - 1].min())
         warnings.warn(
-            f"tau = {loss.tau} is not below {len(modes)} of the {values.shape[-1]} leading eigenvalues of the target: mode(s) "  # type: ignore[attr-defined]
-            f"{format_list(modes)} (λ_{modes[0]} = {example:.4g}) cannot be used, and stay at zero in the minimizer. "
-            "Lower tau or the rank to use every mode.",
+            f"tau = {getattr(loss, 'tau', 0.0)} is not below {len(modes)} of the {values.shape[-1]} leading "
+            f"eigenvalues of the target: mode(s) {format_list(modes)} (λ_{modes[0]} = {example:.4g}) cannot be used, and "
+            "stay at zero in the minimizer. Lower tau or the rank to use every mode.",
             UserWarning,
             stacklevel=3,
         )
-
-

@@ -135,9 +135,9 @@ class BuresWasserstein(AbstractLoss):
         """P = Σ0 W G^{−½}, and (Σ0 W, V, 1/r) with G = V diag(r²) Vᵀ, zero singular values contributing zero."""
         if self.is_smooth:
             raise ValueError(
-                f"The smoothed loss (tau = {self.tau}) of a target of dimension {covariance.dim} known through products only "
-                "would need its full spectrum. Use tau=0, or build the target with Target.from_factor (low rank plus "
-                "floor), from_samples or from_spectrum."
+                f"The smoothed loss (tau = {self.tau}) of a target of dimension {covariance.dim} known through "
+                "products only would need its full spectrum. Use tau=0, or build the target with Target.from_factor (low rank "
+                "plus floor), from_samples or from_spectrum."
             )
         product = jnp.asarray(covariance.matmul(w))
         values, v = jnp.linalg.eigh(w.mT @ product)
@@ -157,5 +157,3 @@ class BuresWasserstein(AbstractLoss):
         weight = (inverse**2)[..., :, None] * (inverse**2)[..., None, :] / jnp.where(sums > 0, sums, 1)
         change = (cross + cross.mT) * weight
         return 2 * (direction - (moved @ v) * inverse[..., None, :] @ v.mT + (product @ v) @ change @ v.mT)
-
-

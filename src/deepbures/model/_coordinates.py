@@ -58,10 +58,13 @@ def coordinates(covariance: SpectralCovariance, *matrices: Array) -> Coordinates
     if covariance.floor is None:
         return Coordinates(values, inner, outside, n - r, None, lambda y: basis @ y)
     floor = jnp.asarray(covariance.floor)
-    # On the complement of Ω the target is floor · I: any orthonormal basis z of the columns' span diagonalizes it. Where
-    # the columns are dependent, QR fills z up with directions whose rows of R are zero; they decouple from the rest.
+    # On the complement of Ω the target is floor · I: any orthonormal basis z of the columns' span diagonalizes it.
+    # Where the columns are dependent, QR fills z up with directions whose rows of R are zero; they decouple from the
+    # rest.
     z, rows = jnp.linalg.qr(jnp.concatenate(outside, axis=-1))
     parts = jnp.split(rows, len(matrices), axis=-1)
     blocks = tuple(jnp.concatenate([c, part], axis=-2) for c, part in zip(inner, parts, strict=True))
     extended = jnp.concatenate([values, jnp.broadcast_to(floor[..., None], (*values.shape[:-1], z.shape[-1]))], axis=-1)
-    return Coordinates(extended, blocks, None, n - extended.shape[-1], floor, lambda y: basis @ y[..., :r, :] + z @ y[..., r:, :])
+    return Coordinates(
+        extended, blocks, None, n - extended.shape[-1], floor, lambda y: basis @ y[..., :r, :] + z @ y[..., r:, :]
+    )

@@ -155,7 +155,9 @@ def host_operator(function: Callable[[Any], Any], n: int, dtype: Any) -> Callabl
 
         answer = np.shape(through_host(np.zeros((n, 1), dtype)))
         if answer != (n, 1):
-            raise ValueError(f"matmul must map an array of shape ({n}, 1) to the same shape, but returned {answer}.") from None
+            raise ValueError(
+                f"matmul must map an array of shape ({n}, 1) to the same shape, but returned {answer}."
+            ) from None
         return through_host
     if shape != (n, 1):
         raise ValueError(f"matmul must map an array of shape ({n}, 1) to the same shape, but returned {shape}.")

@@ -152,7 +152,9 @@ def _close(sizes: tuple[int, ...], key: Any, target: Target, tau: float, margin:
     check_number(tau, "tau")
     n, m, k = sizes[-1], sizes[0], min(sizes)
     if target.eigenvalues is None:
-        raise ValueError("initialize(…, 'close') needs the full spectrum of the target, which one known through products lacks.")
+        raise ValueError(
+            "initialize(…, 'close') needs the full spectrum of the target, which one known through products lacks."
+        )
     values = np.asarray(target.eigenvalues, np.float64)
     best = _best_margin(values, n, k, tau)
     if margin is None:
@@ -185,7 +187,8 @@ def _best_margin(values: np.ndarray, n: int, k: int, tau: float) -> float:
     if k == n:
         if values[-1] <= tau:
             raise ValueError(
-                f"No start has a margin: the smallest eigenvalue of the target, {values[-1]:.4g}, is not above tau = {tau:.4g}."
+                f"No start has a margin: the smallest eigenvalue of the target, {values[-1]:.4g}, is not above "
+                f"tau = {tau:.4g}."
             )
         return math.sqrt(values[-1] - tau)
     if tau > 0:
@@ -195,8 +198,8 @@ def _best_margin(values: np.ndarray, n: int, k: int, tau: float) -> float:
         )
     if values[k - 1] <= values[k]:
         raise ValueError(
-            f"No start has a margin: eigenvalues {k} and {k + 1} of the target are equal ({values[k]:.4g}), so the minimizer "
-            f"of rank {k} is not isolated. Choose another bottleneck."
+            f"No start has a margin: eigenvalues {k} and {k + 1} of the target are equal ({values[k]:.4g}), so the "
+            f"minimizer of rank {k} is not isolated. Choose another bottleneck."
         )
     return math.sqrt(values[k - 1])
 

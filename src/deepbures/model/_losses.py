@@ -12,6 +12,7 @@ from deepbures.model._target import Target
 
 Array = Any
 
+
 def inner_product(a: Array, b: Array) -> Array:
     """⟨A, B⟩ = tr(AᵀB)."""
     return (a * b).sum((-2, -1))
@@ -21,14 +22,14 @@ def _check_shape(w: Array, target: Target, name: str = "w") -> Array:
     array = as_array(w, name)
     if array.ndim < 2 or array.shape[-2] != target.dim:
         raise ValueError(
-            f"{name} must be an end-to-end matrix of shape (n, m) with n = {target.dim}, the dimension of the target, but has "
-            f"shape {array.shape}. (For a network pass net.end_to_end.)"
+            f"{name} must be an end-to-end matrix of shape (n, m) with n = {target.dim}, the dimension of the target, "
+            f"but has shape {array.shape}. (For a network pass net.end_to_end.)"
         )
     return jnp.asarray(array)
 
 
-# The three functions below are tied together as derivatives of each other by JAX's own chain rule: differentiating the
-# value calls the gradient, differentiating the gradient calls the Hessian-vector product. No eigenvector is differentiated.
+# JAX's own chain rule ties the functions below together: differentiating the value calls the gradient, differentiating
+# the gradient calls the Hessian-vector product. No eigenvector is differentiated.
 @eqx.filter_custom_jvp
 def _value(w: Array, *, target: Target, loss: "AbstractLoss") -> Array:
     return loss._value(w, target)

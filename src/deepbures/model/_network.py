@@ -1,8 +1,10 @@
 """The deep linear network z ↦ W_N ⋯ W_1 z + mean, and its balanced lifts."""
 
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import equinox as eqx
 import jax
@@ -72,8 +74,9 @@ class DeepLinearNetwork(eqx.Module):
             below, above = layers[i - 1].shape, layers[i].shape
             if above[-1] != below[-2] or above[:-2] != below[:-2]:
                 raise ValueError(
-                    f"weights[{i}] has shape {above}, but must take the {below[-2]} outputs of weights[{i - 1}], of shape "
-                    f"{below} (and have the same leading dimensions). The layer next to the latent space comes first."
+                    f"weights[{i}] has shape {above}, but must take the {below[-2]} outputs of weights[{i - 1}], of "
+                    f"shape {below} (and have the same leading dimensions). The layer next to the latent space comes "
+                    "first."
                 )
         self.weights = layers
         if mean is None:
@@ -171,7 +174,9 @@ class DeepLinearNetwork(eqx.Module):
         ((3, 2), True)
         """
         if self.batch_shape:
-            raise ValueError(f"A batch of networks (batch shape {self.batch_shape}) cannot be sampled at once: use jax.vmap.")
+            raise ValueError(
+                f"A batch of networks (batch shape {self.batch_shape}) cannot be sampled at once: use jax.vmap."
+            )
         num = check_integer(num, "num", 1)
         z = jax.random.normal(as_key(key), (num, self.latent_dim), self.weights[0].dtype)
         draws = z @ transpose(jnp.asarray(self.end_to_end))
@@ -197,10 +202,8 @@ class DeepLinearNetwork(eqx.Module):
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
-        except (OSError, ValueError, EOFError, AttributeError, TypeError, KeyError) as error:
+        except (OSError, ValueError, EOFError, AttributeError, TypeError, KeyError, BadZipFile, zlib.error) as error:
             raise ValueError(f"{path} cannot be read as a model (.npz written by save): {error}") from None
-        except Exception as error:  # zipfile.BadZipFile, zlib.error: damaged archives
-            raise ValueError(f"{path} is damaged and cannot be read as a model: {error}") from None
         depth = sum(name.startswith("weight_") for name in arrays)
         names = [f"weight_{i}" for i in range(1, depth + 1)]
         if depth == 0 or any(name not in arrays for name in names):
@@ -245,8 +248,8 @@ def balanced_network(end_to_end: Array, widths: Sequence[int], *, mean: Array | 
     sizes = check_widths(widths)
     if (sizes[0], sizes[-1]) != (w.shape[-1], w.shape[-2]):
         raise ValueError(
-            f"widths must begin with {w.shape[-1]} and end with {w.shape[-2]}, the shape of end_to_end (dim, latent_dim) "
-            f"read from the latent side, but {sizes} was given."
+            f"widths must begin with {w.shape[-1]} and end with {w.shape[-2]}, the shape of end_to_end (dim, "
+            f"latent_dim) read from the latent side, but {sizes} was given."
         )
     depth, bottleneck = len(sizes) - 1, min(sizes)
     if depth == 1:
@@ -271,7 +274,9 @@ def balanced_network(end_to_end: Array, widths: Sequence[int], *, mean: Array | 
 
 
 def _pad(block: Array, shape: tuple[int, int]) -> Array:
-    missing = [(0, 0)] * (block.ndim - 2) + [(0, size - have) for size, have in zip(shape, block.shape[-2:], strict=True)]
+    missing = [(0, 0)] * (block.ndim - 2) + [
+        (0, size - have) for size, have in zip(shape, block.shape[-2:], strict=True)
+    ]
     return namespace(block).pad(block, missing)
 
 

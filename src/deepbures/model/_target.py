@@ -244,9 +244,9 @@ class Target(eqx.Module):
             raise ValueError("samples must have at least two rows to have a covariance, but 1 was given.")
         if isinstance(x, jax.Array):
             check_finite(x, "samples")
-            xp = namespace(x)
-            mean = x.mean(0)
-            reduced = xp.linalg.qr(x - mean, mode="r") if x.shape[0] > x.shape[1] else x - mean
+            xp: Any = namespace(x)
+            mean: Array = x.mean(0)
+            reduced: Array = xp.linalg.qr(x - mean, mode="r") if x.shape[0] > x.shape[1] else x - mean
         else:
             xp = np
             mean, reduced = _reduce_rows(x)
@@ -349,7 +349,7 @@ class Target(eqx.Module):
         n = check_integer(dim, "dim", 1)
         check_number(trace, "trace")
         total = as_array(trace, "trace")
-        with jax.enable_x64(jax.config.jax_enable_x64 or not isinstance(total, jax.Array)):
+        with jax.enable_x64(bool(jax.config.read("jax_enable_x64")) or not isinstance(total, jax.Array)):
             operator = host_operator(matmul, n, total.dtype)
         return cls(_mean(mean, (n,), total), ProductCovariance(operator, total, None, n))
 
@@ -399,8 +399,9 @@ def _check_symmetric(s: Array, tolerance: float) -> None:
     gap = float(np.abs(s - s.swapaxes(-1, -2)).max())
     if gap > tolerance * scale:
         raise ValueError(
-            f"covariance must be symmetric, but differs from its transpose by up to {gap:.3g} (largest entry {scale:.3g}, "
-            f"tolerance {tolerance:.1e} of it). If that is rounding, pass (s + s.T) / 2; else check the data."
+            f"covariance must be symmetric, but differs from its transpose by up to {gap:.3g} (largest entry "
+            f"{scale:.3g}, tolerance {tolerance:.1e} of it). If that is rounding, pass (s + s.T) / 2; else check "
+            "the data."
         )
 
 
@@ -408,16 +409,21 @@ def _check_no_negative_eigenvalue(s: np.ndarray, tolerance: float) -> None:
     shifted = s.copy()
     scale = float(np.abs(np.diagonal(s)).max())
     shifted[np.diag_indices_from(shifted)] += max(tolerance * scale, np.finfo(s.dtype).tiny)
-    _, info = scipy.linalg.lapack.get_lapack_funcs("potrf", (shifted,))(shifted.T, lower=False, overwrite_a=True, clean=False)
+    _, info = scipy.linalg.lapack.get_lapack_funcs("potrf", (shifted,))(
+        shifted.T, lower=False, overwrite_a=True, clean=False
+    )
     if info > 0:
-        lowest = scipy.sparse.linalg.eigsh(s, 1, which="SA", return_eigenvectors=False, tol=1e-3, v0=np.ones(len(s), s.dtype))
+        lowest = scipy.sparse.linalg.eigsh(
+            s, 1, which="SA", return_eigenvectors=False, tol=1e-3, v0=np.ones(len(s), s.dtype)
+        )
         _raise_negative(float(lowest[0]), scale, tolerance)
 
 
 def _raise_negative(lowest: float, largest: float, tolerance: float) -> None:
     raise ValueError(
-        f"covariance must be positive semidefinite, but has the eigenvalue {lowest:.3g} (largest {largest:.3g}, tolerance "
-        f"{tolerance:.1e} of it). Check how it was computed; if it is rounding of lower precision, pass a larger rtol."
+        f"covariance must be positive semidefinite, but has the eigenvalue {lowest:.3g} (largest {largest:.3g}, "
+        f"tolerance {tolerance:.1e} of it). Check how it was computed; if it is rounding of lower precision, pass "
+        "a larger rtol."
     )
 
 
@@ -444,14 +450,14 @@ def _reduce_rows(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if not finite.all():
             row, column = (int(i) for i in np.argwhere(~finite)[0])
             raise ValueError(
-                f"samples have entries that are not finite (NaN or infinite), the first at index ({start + row}, {column}). "
-                "Remove or impute them first."
+                f"samples have entries that are not finite (NaN or infinite), the first at index "
+                f"({start + row}, {column}). Remove or impute them first."
             )
         total += block.sum(0, dtype=np.float64)
     mean = (total / num).astype(dtype)
     if num <= n:
         return mean, np.asarray(x, dtype) - mean
-    reduced = np.zeros((0, n), dtype)
+    reduced: Any = np.zeros((0, n), dtype)
     for start in blocks:
         block = np.asarray(x[start : start + _ROWS_PER_BLOCK], dtype) - mean
         reduced = np.linalg.qr(np.concatenate([reduced, block]), mode="r")

@@ -24,13 +24,13 @@ class ChebyshevState(eqx.Module):
     radius: Array
 
 
-class RungeKuttaChebyshev(diffrax.AbstractAdaptiveSolver):
+class RungeKuttaChebyshev(diffrax.AbstractAdaptiveSolver[ChebyshevState]):
     """Second-order Runge-Kutta-Chebyshev method with as many stages as stability asks for.
 
     An explicit method with s stages is stable for negative real eigenvalues down to −0.65 s²/h, so the cost of crossing
     a time span T at spectral radius ρ grows like √(ρT) instead of ρT. The linearization of a gradient flow is minus a
-    Hessian: its eigenvalues are real, which is what the method is for. ρ is followed by one iteration of the power method
-    on exact Jacobian-vector products a step.
+    Hessian: its eigenvalues are real, which is what the method is for. ρ is followed by one iteration of the power
+    method on exact Jacobian-vector products a step.
 
     References
     ----------
@@ -75,7 +75,7 @@ class RungeKuttaChebyshev(diffrax.AbstractAdaptiveSolver):
 
     def step(
         self, terms: Any, t0: Array, t1: Array, y0: Tree, args: Any, solver_state: ChebyshevState, made_jump: Any
-    ) -> tuple[Tree, Tree, dict[str, Tree], ChebyshevState, diffrax.RESULTS]:
+    ) -> tuple[Tree, Tree, dict[str, Tree], ChebyshevState, Any]:
         """One step from t0 to t1, with the error estimate."""
         del made_jump
         h = t1 - t0

@@ -15,7 +15,7 @@ from deepbures.model import AbstractLoss, DeepLinearNetwork, Target
 from deepbures.training._driver import DIVERGED, RUNNING, Callback, Method, Problem, State, result_of
 from deepbures.training._dynamics import Weights, layer_gradients
 from deepbures.training._observables import Record
-from deepbures.training._run import train
+from deepbures.training._run import check_pair, train
 from deepbures.training._trajectory import Snapshot, Trajectory
 
 Array = Any
@@ -50,8 +50,8 @@ class _Optax(eqx.Module):
 class _Accelerated(eqx.Module):
     """Nesterov's accelerated gradient, restarted whenever it would run uphill (O'Donoghue and Candès 2015).
 
-    The gradient is taken at the extrapolated weights, which are the weights of the run; `state` holds the point they were
-    extrapolated from and the number of steps since the last restart.
+    The gradient is taken at the extrapolated weights, which are the weights of the run; `state` holds the point
+    they were extrapolated from and the number of steps since the last restart.
     """
 
     step_size: Array
@@ -91,8 +91,8 @@ class Descent(Method):
             count = jnp.minimum(count, budget.astype(jnp.int32))
 
         def go_on(carry: Any) -> Array:
-            # With a budget the length is the same for a whole batch (which spares a copy of all weights a step), and the
-            # host looks at the status after each call. Without one, nobody does: the loop must.
+            # With a budget the length is the same for a whole batch (which spares a copy of all weights a step), and
+            # the host looks at the status after each call. Without one, nobody does: the loop must.
             iteration, _, _, _, status = carry
             return iteration < count if budget is not None else (iteration < count) & (status == RUNNING)
 
@@ -120,7 +120,8 @@ def _rule(step_size: Any, net: DeepLinearNetwork) -> Any:
     if isinstance(step_size, str):
         if step_size not in ("sharpness", "accelerated"):
             raise ValueError(
-                f'step_size must be a positive number, "sharpness", "accelerated" or an optax optimizer, but {step_size!r} was given.'
+                'step_size must be a positive number, "sharpness", "accelerated" or an optax optimizer, but '
+                f"{step_size!r} was given."
             )
 
         def from_curvature(problem: Problem) -> _Plain | _Accelerated:
@@ -175,10 +176,10 @@ def gradient_descent(
     num_steps : int
         Largest number of steps; the run stops before when it has converged.
     step_size : float, "sharpness", "accelerated" or optax optimizer
-        A number η > 0; "sharpness": 1/λ_max at the balanced minimizer, half the stability limit there (see `sharpness`);
-        "accelerated": Nesterov's method with this step, restarted where it runs uphill, with a momentum of at most
-        (1 − √(μ/λ_max))/(1 + √(μ/λ_max)), μ the smallest positive curvature there: about √(λ_max/μ) steps instead of
-        λ_max/μ; or any `optax.GradientTransformation`.
+        A number η > 0; "sharpness": 1/λ_max at the balanced minimizer, half the stability limit there (see
+        `sharpness`); "accelerated": Nesterov's method with this step, restarted where it runs uphill, with a momentum
+        of at most (1 − √(μ/λ_max))/(1 + √(μ/λ_max)), μ the smallest positive curvature there: about √(λ_max/μ) steps
+        instead of λ_max/μ; or any `optax.GradientTransformation`.
     tolerance : float
         Stop once L − L* ≤ tolerance · L* (· the loss of the zero network, where L* vanishes). Judged at records.
     num_records : int
@@ -213,6 +214,7 @@ def gradient_descent(
     >>> bool(run.result == db.Result.converged), bool(run.excess[-1] < 1e-9)
     (True, True)
     """
+    check_pair(net, target)
     num_steps = check_integer(num_steps, "num_steps", 1)
     if num_steps >= 2**31:
         raise ValueError(f"num_steps must be below 2³¹, but {num_steps} was given.")
@@ -231,5 +233,18 @@ def gradient_descent(
         lambda problem: Descent(rule(problem)), net, target, loss, marks, tolerance, record, callback, resume
     )
     eta = method.rule.step_size if isinstance(method.rule, _Plain) else None
-    times = None if eta is None else (outcome.positions * jnp.asarray(eta)[..., None] if jnp.ndim(eta) else outcome.positions * eta)
-    return Trajectory(times, outcome.positions, outcome.records, network, low.value, eta, result_of(outcome.state.status), outcome.snapshot)
+    times = (
+        None
+        if eta is None
+        else (outcome.positions * jnp.asarray(eta)[..., None] if jnp.ndim(eta) else outcome.positions * eta)
+    )
+    return Trajectory(
+        times,
+        outcome.positions,
+        outcome.records,
+        network,
+        low.value,
+        eta,
+        result_of(outcome.state.status),
+        outcome.snapshot,
+    )

@@ -1,8 +1,8 @@
 """Runs any kind of training from record to record: on the host with progress and interruption, or traced.
 
 A run is a state, an `advance` from one mark (a time or a step number) to the next, and an `observe` that looks at the
-weights there. Between marks everything is compiled; at marks the run decides whether to go on. The traced form of the same
-loop (`jax.lax.scan` over the marks) serves inside `jax.vmap`, `jax.jit` and the like.
+weights there. Between marks everything is compiled; at marks the run decides whether to go on. The traced form of the
+same loop (`jax.lax.scan` over the marks) serves inside `jax.vmap`, `jax.jit` and the like.
 """
 
 import time
@@ -26,7 +26,7 @@ from deepbures.training._trajectory import Result, Snapshot
 
 Array = Any
 
-RUNNING, CONVERGED, STATIONARY, FINISHED, DIVERGED, STALLED, MAX_STEPS, INTERRUPTED = range(len(Result))
+RUNNING, CONVERGED, STATIONARY, FINISHED, DIVERGED, STALLED, MAX_STEPS, INTERRUPTED = range(8)
 
 
 def result_of(code: Array) -> Result:
@@ -63,7 +63,7 @@ class Method(eqx.Module):
 
     @abstractmethod
     def advance(self, state: State, begin: Array, mark: Array, budget: Array | None, problem: Problem) -> State:
-        """Go on to the mark, at most `budget` inner steps (None: no limit), unless the status says that the run has ended.
+        """Go on to the mark, at most `budget` inner steps (None: no limit), unless the status says it has ended.
 
         `begin` is where the runs of a batch that have not ended are, or for methods of adaptive steps the last mark.
         """
@@ -72,8 +72,8 @@ class Method(eqx.Module):
 class Progress(NamedTuple):
     """What a `callback` is told, at most a few times a second.
 
-    `position` of `end` (time or steps), the newest `records`, the status text, and `snapshot()`, with which the run can be
-    continued from here.
+    `position` of `end` (time or steps), the newest `records`, the status text, and `snapshot()`, with which the run can
+    be continued from here.
     """
 
     position: float
@@ -107,7 +107,9 @@ def tolerance_of(low: Minimum, target: Target, loss: AbstractLoss, tolerance: fl
     return tolerance * jnp.where(value > 1e-12 * scale, value, scale)
 
 
-def observe(state: State, problem: Problem, observables: tuple[tuple[str, Observable], ...]) -> tuple[State, dict[str, Array]]:
+def observe(
+    state: State, problem: Problem, observables: tuple[tuple[str, Observable], ...]
+) -> tuple[State, dict[str, Array]]:
     """Records at the current weights, and whether the run has converged or come to a halt."""
     net = DeepLinearNetwork(state.weights)
     records = {name: look(net, problem.target, problem.loss, problem.low) for name, look in observables}
@@ -282,8 +284,8 @@ def _restore(snapshot: Snapshot, fresh: State, run: _HostRun) -> tuple[State, in
     shapes, kept = [np.shape(leaf) for leaf in leaves], [np.shape(leaf) for leaf in snapshot.leaves]
     if shapes != kept:
         raise ValueError(
-            "The snapshot does not belong to this run: its state has other shapes. Resume with the network, target, loss and "
-            "method the run was begun with."
+            "The snapshot does not belong to this run: its state has other shapes. Resume with the network, target, "
+            "loss and method the run was begun with."
         )
     axis = run.calls.batch_axes
     count = np.shape(snapshot.records["_position"])[axis]
@@ -291,14 +293,16 @@ def _restore(snapshot: Snapshot, fresh: State, run: _HostRun) -> tuple[State, in
         row = jax.tree.map(lambda leaf, i=i: np.take(leaf, i, axis=axis), dict(snapshot.records))
         run.grid.append((row.pop("_position"), row.pop("_steps")))
         run.rows.append(row)
-    state = jax.tree.unflatten(structure, [jnp.asarray(leaf, np.asarray(old).dtype) for leaf, old in zip(snapshot.leaves, leaves, strict=True)])
+    state = jax.tree.unflatten(
+        structure, [jnp.asarray(leaf, np.asarray(old).dtype) for leaf, old in zip(snapshot.leaves, leaves, strict=True)]
+    )
     return state, count
 
 
 def save_snapshot(snapshot: Snapshot, path: str | Path) -> None:
     """Write a snapshot to an .npz file, without pickle."""
     state = {f"state_{i}": np.asarray(leaf) for i, leaf in enumerate(snapshot.leaves)}
-    records = {}
+    records: dict[str, np.ndarray] = {}
     for name, value in snapshot.records.items():
         if isinstance(value, tuple):
             records |= {f"tuple_{name}_{i}": np.asarray(part) for i, part in enumerate(value)}
@@ -314,7 +318,9 @@ def load_snapshot(path: str | Path) -> Snapshot:
         arrays = {name: file[name] for name in file.files}
     count = sum(name.startswith("state_") for name in arrays)
     records: dict[str, Any] = {name[7:]: value for name, value in arrays.items() if name.startswith("record_")}
-    parts = sorted((name[6:].rsplit("_", 1) for name in arrays if name.startswith("tuple_")), key=lambda part: int(part[1]))
+    parts = sorted(
+        (name[6:].rsplit("_", 1) for name in arrays if name.startswith("tuple_")), key=lambda part: int(part[1])
+    )
     for name, number in parts:
         records[name] = (*records.get(name, ()), arrays[f"tuple_{name}_{number}"])
     return Snapshot(tuple(arrays[f"state_{i}"] for i in range(count)), records)

@@ -10,7 +10,15 @@ from deepbures._checks import check_integer, check_number
 from deepbures._precision import numpy_in_numpy_out
 from deepbures.landscape import asymptotic_rate, rank_k_minimizer, sharpness
 from deepbures.landscape._minimum import minimum, unusable_modes
-from deepbures.model import AbstractLoss, BuresWasserstein, DeepLinearNetwork, Frobenius, Target, balanced_network, initialize
+from deepbures.model import (
+    AbstractLoss,
+    BuresWasserstein,
+    DeepLinearNetwork,
+    Frobenius,
+    Target,
+    balanced_network,
+    initialize,
+)
 from deepbures.training._descent import gradient_descent
 from deepbures.training._driver import CONVERGED, Callback, result_of
 from deepbures.training._flow import gradient_flow
@@ -74,7 +82,10 @@ def fit_widths(dim: int, rank: int, depth: int, hidden: int | None) -> tuple[int
     if hidden is None:
         hidden = rank
     elif depth == 1:
-        raise ValueError(f"hidden = {hidden} was given, but a network of depth 1 has no hidden layer: raise depth or leave hidden out.")
+        raise ValueError(
+            f"hidden = {hidden} was given, but a network of depth 1 has no hidden layer: raise depth or leave "
+            "hidden out."
+        )
     check_integer(hidden, "hidden", rank, why=f" (the rank: narrower hidden layers cannot carry rank {rank})")
     return (rank, *(hidden for _ in range(depth - 1)), dim)
 
@@ -163,7 +174,12 @@ def fit(
     steepest = float(sharpness(target, rank, objective, depth=depth, latent_dim=rank))
     rate = float(asymptotic_rate(target, rank, objective, depth=depth, latent_dim=rank))
     natural = 40 / rate if rate > 0 else 1e6 / steepest
-    options: dict[str, Any] = {"tolerance": tolerance, "num_records": num_records, "callback": callback, "resume": resume}
+    options: dict[str, Any] = {
+        "tolerance": tolerance,
+        "num_records": num_records,
+        "callback": callback,
+        "resume": resume,
+    }
     start = None
     trajectory = None
     limit: float | None = None
@@ -181,10 +197,10 @@ def fit(
             trajectory = gradient_descent(start, target, objective, limit, step_size, **options)
         network = trajectory.network
     w = jnp.asarray(network.end_to_end)
-    excess = low.excess(w, target, objective)
-    value = jnp.asarray(low.value)
-    reference = objective.value(jnp.zeros_like(w), target)
-    relative = excess / jnp.where(value > 1e-12 * reference, value, jnp.where(reference > 0, reference, 1))
+    excess: Array = low.excess(w, target, objective)
+    lowest: Array = jnp.asarray(low.value)
+    reference: Array = objective.value(jnp.zeros_like(w), target)
+    relative = excess / jnp.where(lowest > 1e-12 * reference, lowest, jnp.where(reference > 0, reference, 1))
     return Fit(
         DeepLinearNetwork(list(network.weights), target.mean),
         start,
@@ -193,7 +209,7 @@ def fit(
         solver,
         rank,
         objective.value(w, target),
-        value,
+        lowest,
         excess,
         relative,
         jnp.asarray(steepest),
@@ -211,6 +227,8 @@ def _loss(name: str, tau: float) -> AbstractLoss:
         return BuresWasserstein(float(tau))
     if name == "frobenius":
         if tau != 0:
-            raise ValueError(f"tau = {tau} smooths the Bures-Wasserstein loss; the Frobenius loss has no smoothing: leave it out.")
+            raise ValueError(
+                f"tau = {tau} smooths the Bures-Wasserstein loss; the Frobenius loss has no smoothing: leave it out."
+            )
         return Frobenius()
     raise ValueError(f'loss must be "bw" or "frobenius", but {name!r} was given.')

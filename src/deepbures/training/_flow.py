@@ -16,7 +16,7 @@ from deepbures.training._chebyshev import RungeKuttaChebyshev
 from deepbures.training._driver import MAX_STEPS, RUNNING, STALLED, Callback, Method, Problem, State, result_of
 from deepbures.training._dynamics import Weights, layer_gradients
 from deepbures.training._observables import Record
-from deepbures.training._run import train
+from deepbures.training._run import check_pair, train
 from deepbures.training._trajectory import Snapshot, Trajectory
 
 Array = Any
@@ -39,14 +39,14 @@ def _velocity(t: Array, weights: Weights, args: tuple[AbstractLoss, Target]) -> 
 class Flow(Method):
     """dW_l/dt = −∂L^N/∂W_l by a diffrax solver, stepped one at a time so that a run can stop and go on anywhere."""
 
-    solver: diffrax.AbstractSolver
+    solver: diffrax.AbstractSolver[Any]
     rtol: float
     atol: Array
     first_step: Array
     max_steps: int = eqx.field(static=True)
 
     @property
-    def _terms(self) -> diffrax.ODETerm:
+    def _terms(self) -> diffrax.ODETerm[Any]:
         return diffrax.ODETerm(_velocity)
 
     @property
@@ -71,7 +71,7 @@ class Flow(Method):
         args = (problem.loss, problem.target)
         mark = mark.astype(state.position.dtype)
         until = jnp.iinfo(jnp.int32).max if budget is None else state.inner.attempts + budget.astype(jnp.int32)
-        order = self.solver.error_order(self._terms)
+        order: Any = self.solver.error_order(self._terms)
 
         def go_on(s: State) -> Array:
             return (s.position < mark) & (s.status == RUNNING) & (s.inner.attempts < until)
@@ -83,9 +83,10 @@ class Flow(Method):
             moved, error, _, solver, _ = self.solver.step(
                 self._terms, s.position, end, s.weights, args, inner.solver, False
             )
-            keep, next_start, next_end, _, controller, _ = self._controller.adapt_step_size(
+            controlled: Any = self._controller.adapt_step_size(
                 s.position, end, s.weights, moved, args, error, order, inner.controller
             )
+            keep, next_start, next_end, _, controller, _ = controlled
             proposed = next_end - next_start
             # A step cut short by the mark says little about the next one: it must not shrink it.
             proposed = jnp.where(keep & clipped, jnp.maximum(proposed, inner.step), proposed)
@@ -150,12 +151,12 @@ STIFF = 5000.0
 """Number of the fastest time scales after which "auto" changes to the Chebyshev method, if the horizon is longer."""
 
 
-def _solver(solver: Any) -> diffrax.AbstractSolver:
+def _solver(solver: Any) -> diffrax.AbstractSolver[Any]:
     if isinstance(solver, str):
         if solver not in _SOLVERS:
             names = ", ".join(map(repr, _SOLVERS))
             raise ValueError(f'solver must be "auto", {names} or an adaptive diffrax solver, but {solver!r} was given.')
-        chosen: diffrax.AbstractSolver = _SOLVERS[solver]()
+        chosen: diffrax.AbstractSolver[Any] = _SOLVERS[solver]()
         return chosen
     if not isinstance(solver, diffrax.AbstractAdaptiveSolver):
         names = ", ".join(map(repr, _SOLVERS))
@@ -248,6 +249,7 @@ def gradient_flow(
         check_number(atol, "atol", positive=True)
     num_records = check_integer(num_records, "num_records", 1)
     max_steps = check_integer(max_steps, "max_steps", 1)
+    check_pair(net, target)
     speed = _fastest(net, target, loss)
     only = None if isinstance(solver, str) and solver == "auto" else _solver(solver)
     if times is not None:
@@ -273,14 +275,19 @@ def gradient_flow(
 
     outcome, network, low, _ = train(make, net, target, loss, marks, tolerance, record, callback, resume)
     return Trajectory(
-        outcome.positions, outcome.steps, outcome.records, network, low.value, None, result_of(outcome.state.status), outcome.snapshot
+        outcome.positions,
+        outcome.steps,
+        outcome.records,
+        network,
+        low.value,
+        None,
+        result_of(outcome.state.status),
+        outcome.snapshot,
     )
 
 
 def _fastest(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> Array:
     """λ_max at the balanced minimizer, for one target or each of a batch; the inverse of the fastest time scale."""
-    if not isinstance(net, DeepLinearNetwork) or not isinstance(target, Target) or net.dim != target.dim:
-        return jnp.ones(())  # `train` refuses these with a message
     one = lambda target: sharpness(target, net.bottleneck, loss, depth=net.depth, latent_dim=net.latent_dim)  # noqa: E731
     if np.ndim(target.mean) == 2:
         return eqx.filter_vmap(one)(target)

@@ -39,7 +39,9 @@ def _alignment(net: DeepLinearNetwork, target: Target, loss: AbstractLoss, low: 
 OBSERVABLES: dict[str, Observable] = {
     "loss": lambda net, target, loss, low: loss.value(net.end_to_end, target),
     "excess": lambda net, target, loss, low: low.excess(net.end_to_end, target, loss),
-    "gradient_norm": lambda net, target, loss, low: jnp.sqrt(sum_of_squares(layer_gradients(net.weights, loss, target)[0])),
+    "gradient_norm": lambda net, target, loss, low: jnp.sqrt(
+        sum_of_squares(layer_gradients(net.weights, loss, target)[0])
+    ),
     "balancedness_gap": lambda net, target, loss, low: net.balancedness_gap(),
     "smallest_singular_value": lambda net, target, loss, low: _singular_values(net)[net.bottleneck - 1],
     "rank": _rank,
@@ -50,8 +52,8 @@ OBSERVABLES: dict[str, Observable] = {
     "weights": lambda net, target, loss, low: net.weights,
 }
 """Name → what is recorded. `smallest_singular_value` is the k-th, k the bottleneck; `rank` counts singular values above
-max(n, m) eps s_1; `effective_rank` is exp(entropy of the normalized singular values); `alignment` holds |cos| of the angles
-between the leading k eigenvectors of the target (rows) and left singular vectors (columns)."""
+max(n, m) eps s_1; `effective_rank` is exp(entropy of the normalized singular values); `alignment` holds |cos| of the
+angles between the leading k eigenvectors of the target (rows) and left singular vectors (columns)."""
 
 DEFAULT_RECORD = (
     "loss",
@@ -81,7 +83,9 @@ def observer(record: Record | None) -> tuple[tuple[str, Observable], ...]:
     if isinstance(record, Mapping):
         for name, function in record.items():
             if not callable(function):
-                raise TypeError(f"record[{name!r}] must be a function (net, target, loss) ↦ array, but {function!r} was given.")
+                raise TypeError(
+                    f"record[{name!r}] must be a function (net, target, loss) ↦ array, but {function!r} was given."
+                )
             chosen[name] = _without_minimum(function)
         return tuple(chosen.items())
     for name in record:

@@ -30,6 +30,18 @@ from deepbures.training._trajectory import Snapshot
 Array = Any
 
 
+def check_pair(net: Any, target: Any) -> None:
+    """Refuse what is not a network and a target of equal dimension."""
+    if not isinstance(net, DeepLinearNetwork):
+        raise TypeError(f"net must be a DeepLinearNetwork, but a {type(net).__name__} was given.")
+    if not isinstance(target, Target):
+        raise TypeError(f"target must be a Target, but a {type(target).__name__} was given.")
+    if net.dim != target.dim:
+        raise ValueError(
+            f"The network has {net.dim} outputs, but the target has dimension {target.dim}: they must be equal."
+        )
+
+
 def train(
     make_method: Callable[[Problem], Any],
     net: DeepLinearNetwork,
@@ -42,12 +54,6 @@ def train(
     resume: Snapshot | None,
 ) -> tuple[Outcome, DeepLinearNetwork, Minimum, Any]:
     """Set a problem up for one run or a batch, drive it, and hand back what the public functions report."""
-    if not isinstance(net, DeepLinearNetwork):
-        raise TypeError(f"net must be a DeepLinearNetwork, but a {type(net).__name__} was given.")
-    if not isinstance(target, Target):
-        raise TypeError(f"target must be a Target, but a {type(target).__name__} was given.")
-    if net.dim != target.dim:
-        raise ValueError(f"The network has {net.dim} outputs, but the target has dimension {target.dim}: they must be equal.")
     check_number(tolerance, "tolerance")
     observables = observer(record)
     size, weight_axes, target_axes = batch_axes(net, target)
@@ -70,7 +76,9 @@ def train(
         problem_axes = method_axes = MAPPED
     if is_traced(weights, problem, method):
         if size is not None:
-            raise ValueError("Inside a JAX transformation, map over the batch with jax.vmap instead of passing a batch.")
+            raise ValueError(
+                "Inside a JAX transformation, map over the batch with jax.vmap instead of passing a batch."
+            )
         outcome = run_traced(method, weights, problem, jnp.asarray(marks), observables)
         status = jnp.where(outcome.state.status == RUNNING, FINISHED, outcome.state.status)
         outcome = outcome._replace(state=eqx.tree_at(lambda s: s.status, outcome.state, status))
@@ -79,5 +87,3 @@ def train(
         axes = None if size is None else (method_axes, weight_axes, problem_axes)
         outcome = run_on_host(method, weights, problem, np.asarray(marks), observables, axes, callback, resume)
     return outcome, DeepLinearNetwork(list(outcome.state.weights), net.mean), problem.low, method
-
-

@@ -1,7 +1,7 @@
 """The record of a run."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import equinox as eqx
 
@@ -10,7 +10,7 @@ from deepbures.model import DeepLinearNetwork
 Array = Any
 
 
-class Result(eqx.Enumeration):  # type: ignore[misc]
+class Result(eqx.Enumeration):
     """How a run ended. The text says what to do where it did not converge."""
 
     running = "The run is not finished."
@@ -19,11 +19,19 @@ class Result(eqx.Enumeration):  # type: ignore[misc]
         "Stopped at a critical point above the minimum: the gradient vanished, the excess did not. Start from another "
         "network, or perturb this one (a saddle is left along a direction of negative curvature)."
     )
-    finished = "The whole horizon or number of steps was run without reaching the tolerance: allow more, or continue from .network."
+    finished = (
+        "The whole horizon or number of steps was run without reaching the tolerance: allow more, or continue from "
+        ".network."
+    )
     diverged = "Diverged: the loss grew beyond bounds. Use a smaller step size (the stability limit is 2/sharpness)."
-    stalled = "The solver's step size collapsed: the flow meets a kink of the loss here. Smooth the loss (tau > 0) or move the start."
+    stalled = (
+        "The solver's step size collapsed: the flow meets a kink of the loss here. Smooth the loss (tau > 0) or move "
+        "the start."
+    )
     max_steps = "The solver took max_steps steps before the horizon: raise max_steps, or continue from .network."
-    interrupted = "Interrupted: the records so far are kept. Continue with resume=trajectory.snapshot and the same arguments."
+    interrupted = (
+        "Interrupted: the records so far are kept. Continue with resume=trajectory.snapshot and the same arguments."
+    )
 
 
 class Snapshot(eqx.Module):
@@ -70,7 +78,7 @@ class Trajectory(eqx.Module):
     @property
     def message(self) -> str:
         """How the run ended, in words; a batch's endings as one text."""
-        return str(Result[self.result])
+        return str(cast(Any, Result)[self.result])
 
     @property
     def losses(self) -> Array:
