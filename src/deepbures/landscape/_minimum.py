@@ -237,8 +237,8 @@ def warn_unusable(leading: Array, loss: AbstractLoss) -> None:
         example = float(values[..., modes[0] - 1].min())
         warnings.warn(
             f"tau = {getattr(loss, 'tau', 0.0)} is not below {len(modes)} of the {values.shape[-1]} leading "
-            f"eigenvalues of the target: mode(s) {format_list(modes)} (λ_{modes[0]} = {example:.4g}) cannot be used, and "
-            "stay at zero in the minimizer. Lower tau or the rank to use every mode.",
+            f"eigenvalues of the target: mode(s) {format_list(modes)} (λ_{modes[0]} = {example:.4g}) cannot be used, "
+            "and stay at zero in the minimizer. Lower tau or the rank to use every mode.",
             UserWarning,
             stacklevel=3,
         )

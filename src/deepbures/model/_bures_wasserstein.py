@@ -136,8 +136,8 @@ class BuresWasserstein(AbstractLoss):
         if self.is_smooth:
             raise ValueError(
                 f"The smoothed loss (tau = {self.tau}) of a target of dimension {covariance.dim} known through "
-                "products only would need its full spectrum. Use tau=0, or build the target with Target.from_factor (low rank "
-                "plus floor), from_samples or from_spectrum."
+                "products only would need its full spectrum. Use tau=0, or build the target with Target.from_factor "
+                "(low rank plus floor), from_samples or from_spectrum."
             )
         product = jnp.asarray(covariance.matmul(w))
         values, v = jnp.linalg.eigh(w.mT @ product)
