@@ -13,6 +13,7 @@ export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+.NOTPARALLEL:
 .PHONY: help demo test lint docs bench lock clean
 
 help:  ## this list
@@ -75,5 +76,5 @@ lock: $(DEV_STAMP)  ## pin the newest versions that fit pyproject.toml into requ
 	$(LOCK) --extra plot --extra data --output-file requirements/run.lock
 	$(LOCK) --extra plot --extra data --extra sklearn --extra docs --extra dev --constraint requirements/run.lock --output-file requirements/dev.lock
 
-clean:  ## remove what these targets made, the environment included
-	rm -rf $(VENV) site runs build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+clean:  ## remove environment, caches and built pages (not runs/, which may hold models)
+	rm -rf $(VENV) site build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
