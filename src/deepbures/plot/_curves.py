@@ -278,13 +278,16 @@ def _draw_record(axes: Axes, trajectory: Trajectory, name: str, reference: float
             axes.margins(y=0.2)
     if reference is not None:
         axes.axhline(reference, color=THEORY, linestyle="--", linewidth=1.5)
-        below = bool(np.nanmean(np.append(values, reference)) > reference)
+        # The label goes to the end of the line, on the side where the curve does not come from.
+        late = values[positions >= np.sqrt(positions[-1] * positions[min(1, positions.size - 1)])]
+        below = bool(np.nanmean(np.append(late, reference)) > reference)
         axes.annotate(
             f"at the minimum {format_number(reference)}",
-            (0.02, reference),
+            (0.98, reference),
             xycoords=axes.get_yaxis_transform(),
             xytext=(0, -4 if below else 4),
             textcoords="offset points",
+            ha="right",
             va="top" if below else "bottom",
             color=THEORY,
         )

@@ -70,7 +70,7 @@ def _draw_spectra(axes: Axes, target: Floats, model: Floats, best: Floats | None
         color=TARGET,
         markersize=3 if many else 5,
         linewidth=1,
-        label="target λ_j",
+        label="target λⱼ",
     )
     if best is not None:
         axes.plot(
@@ -98,7 +98,7 @@ def _draw_spectra(axes: Axes, target: Floats, model: Floats, best: Floats | None
         va="top",
         color=MUTED,
     )
-    axes.legend(loc="lower left", frameon=False, handletextpad=0.5)
+    axes.legend(loc="upper right", frameon=False, handletextpad=0.5)
     axes.set_xlabel("mode j" + (", log scale" if many else ""))
     axes.set_ylabel("eigenvalue (squared data units)")
 
