@@ -141,17 +141,21 @@ def test_the_end_to_end_matrix_follows_its_own_equation(rng):
 
 # Time for a mode to leave s0 ≪ √λ, to leading order in s0, and an s0 small enough for that.
 ESCAPES = {
-    (1, 0.1): (1e-30, lambda s0, e, tau: np.log(np.sqrt(e) / s0) / (2 * (np.sqrt(e / tau) - 1))),
+    (1, 0.1): (1e-12, lambda s0, e, tau: np.log(np.sqrt(e) / s0) / (2 * (np.sqrt(e / tau) - 1))),
     (2, 0.0): (1e-8, lambda s0, e, tau: np.log(np.sqrt(e) / s0 - 1) / (4 * np.sqrt(e))),
     (3, 0.0): (1e-6, lambda s0, e, tau: s0 ** (-1 / 3) / (2 * np.sqrt(e))),
     (3, 0.1): (1e-3, lambda s0, e, tau: s0 ** (-4 / 3) / (8 * (np.sqrt(e / tau) - 1))),
 }
 
 
-@pytest.mark.parametrize("mode", [0, 2])
 @pytest.mark.parametrize("depth, tau", ESCAPES)
-def test_a_small_mode_escapes_when_theory_says(depth, tau, mode, rng):
-    """Half height is crossed within 8 % of the predicted time; the other modes rest at the minimum."""
+def test_a_small_mode_escapes_when_theory_says(depth, tau, rng):
+    """Half height is crossed within 8 % of the predicted time. The other modes rest at the minimum.
+
+    It is the mode of the smallest eigenvalue: any other would be overtaken, as a larger mode that is missing replaces a
+    smaller one that is there (negative curvature, along which rounding errors grow).
+    """
+    mode = 3
     heights = np.sqrt(SPECTRUM - tau)
     s0, formula = ESCAPES[depth, tau]
     values = heights.copy()
