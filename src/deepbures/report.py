@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,6 @@ except ImportError as error:
 
 Floats = NDArray[np.float64]
 
-_MOST_EIGENVALUES = 512
 _MOST_IMAGES = 16
 
 
@@ -97,7 +96,7 @@ def render_report(fit: Fit, dataset: Dataset, summary: Mapping[str, Any]) -> str
     template = resources.files(deepbures).joinpath("templates", "report.html.jinja").read_text(encoding="utf-8")
     sections = [section for section in _sections(fit, dataset, summary) if section.figures]
     return environment.from_string(template).render(
-        title=f"{dataset.name}: rank {fit.rank}, depth {fit.network.depth}",
+        title=f"{_short(dataset.name)}: rank {fit.rank}, depth {fit.network.depth}",
         lead=_lead(fit, dataset),
         verdict=_verdict(fit),
         warnings=_warnings(fit, summary),
@@ -139,6 +138,11 @@ def _lead(fit: Fit, dataset: Dataset) -> str:
     )
 
 
+def _short(name: str) -> str:
+    """A name for a heading: options of a built-in data set left out."""
+    return name if len(name) <= 32 else name.partition(":")[0]
+
+
 def _loss_name(fit: Fit) -> str:
     if not isinstance(fit.loss, BuresWasserstein):
         return "squared Frobenius"
@@ -167,7 +171,7 @@ def _verdict(fit: Fit) -> dict[str, str]:
     )
     of_what = "" if least > 0 else " of the loss of the zero network"
     gap = f"a relative excess of {format_number(relative, 2)}{of_what}"
-    message = str(Result[fit.result])  # type: ignore[misc]
+    message = str(cast(Any, Result)[fit.result])
     if not np.isfinite(final) or not np.isfinite(excess):
         return {"status": "bad", "sentence": "The run left the range of finite numbers.", "detail": message}
     if _ended(fit, Result.converged):
@@ -330,8 +334,7 @@ def _spectrum_section(fit: Fit, model: Floats, best: Floats) -> _Section:
     dim = fit.target.dim
     known = fit.target.eigenvalues
     values = fit.target.spectrum(min(dim, fit.rank + 16))[0] if known is None else known
-    values = np.asarray(values, np.float64)[: max(_MOST_EIGENVALUES, fit.rank)]
-    svg = plot.to_svg(plot.plot_spectra(values, model, rank=fit.rank, minimizer=best, dim=dim))
+    svg = plot.to_svg(plot.plot_spectra(np.asarray(values), model, rank=fit.rank, minimizer=best, dim=dim))
     tau = _tau(fit)
     reference = "λⱼ − τ (zero where that is negative)" if tau > 0 else "λⱼ"
     caption = (
@@ -361,13 +364,13 @@ def _image_sections(fit: Fit, dataset: Dataset, svd: tuple[Floats, Floats], seed
             deviations = {"data st. dev.": np.sqrt((factor**2).sum(1)), **deviations}
     largest = max(float(image.max()) for image in deviations.values())
     drawn = (
-        f"Samples, drawn with seed {seed}. The model is a Gaussian: it has the mean and the leading covariance of "
-        "the data, not their shape. Values are clipped to "
+        f"Samples, drawn with seed {seed}. The model is a Gaussian: it has the mean and the leading covariance "
+        "of the data, not their shape. Values are clipped to "
         f"{format_number(limits[0])} … {format_number(limits[1])} for display only."
     )
     moments = (
-        "The mean, which the model takes over, in the range of the samples above; the standard deviation of each pixel, "
-        f"black for 0 and white for {format_number(largest)}: what the model lacks there lies outside its rank."
+        "The mean, which the model takes over, in the range of the samples above; the standard deviation of each "
+        f"pixel, black for 0 and white for {format_number(largest)}: what the model lacks there lies outside its rank."
     )
     figures = [_Figure(plot.to_svg(plot.plot_images(rows, shape, limits=limits)), drawn, wide=False)]
     yield _Section("Samples", figures)

@@ -21,6 +21,7 @@ from deepbures.plot._style import (
     log_scale,
     positive,
     remark,
+    style_log_axis,
 )
 from deepbures.training import Trajectory
 
@@ -76,12 +77,14 @@ def plot_loss(trajectory: Trajectory, *, units: str = "squared data units") -> F
             log_scale(axes, "y", np.append(values, least))
         if least > 0 or axes.get_yscale() == "linear":
             axes.axhline(least, color=THEORY, linestyle="--", linewidth=1.5)
+            _make_room_below(axes, least)
             axes.annotate(
                 f"theoretical minimum {format_number(least, 5)}",
                 (0.02, least),
                 xycoords=axes.get_yaxis_transform(),
-                xytext=(0, 4),
+                xytext=(0, -4),
                 textcoords="offset points",
+                va="top",
                 color=THEORY,
             )
     return figure
@@ -128,7 +131,7 @@ def plot_excess(trajectory: Trajectory, *, rate: float | None = None, units: str
     with drawing((5.4, 3.5)) as figure:
         axes = figure.add_subplot()
         draw(axes, positions, values, color=RUN)
-        _time_axis(axes, trajectory, log=rate == 0)
+        _time_axis(axes, trajectory, "log" if rate == 0 else "linear")
         axes.set_ylabel(f"excess L − L* ({units})")
         if not np.isfinite(values).any():
             remark(axes, "at or below rounding at every record")
@@ -178,6 +181,7 @@ def plot_records(trajectory: Trajectory, *, references: Mapping[str, float] | No
         raise ValueError("trajectory has no records besides loss and excess: there is nothing to draw.")
     rows = -(-len(names) // 2)
     with drawing((10.8, 2.75 * rows)) as figure:
+        figure.get_layout_engine().set(h_pad=0.1, w_pad=0.1)  # type: ignore[union-attr, call-arg]
         for i, name in enumerate(names):
             axes = figure.add_subplot(rows, 2, i + 1)
             _draw_record(axes, trajectory, name, (references or {}).get(name))
@@ -214,19 +218,37 @@ def _positions(trajectory: Trajectory) -> Floats:
     return np.asarray(trajectory.steps if trajectory.times is None else trajectory.times, np.float64)
 
 
-def _time_axis(axes: Axes, trajectory: Trajectory, *, log: bool | None = None, label: bool = True) -> None:
-    """Label and scale of the horizontal axis; by default log scale, except for excess (see `plot_excess`)."""
+def _time_axis(axes: Axes, trajectory: Trajectory, scale: str = "symlog", *, label: bool = True) -> None:
+    """Label and scale of the horizontal axis.
+
+    "symlog" is logarithmic from the first record after the start on and linear before it, so that time 0 has its place.
+    """
     positions = _positions(trajectory)
     positive = positions[positions > 0]
-    if log is None:
-        log = True
-    if log and positive.size > 1:
-        log_scale(axes, "x", positive)
-        axes.set_xlim(positive[0], positive[-1])
+    name = "time t (step size × steps)" if trajectory.step_size is not None else "flow time t"
+    if trajectory.times is None:
+        name = "steps"
+    if scale != "linear" and positive.size > 1 and positive[-1] > positive[0]:
+        first, last = float(positive[0]), float(positive[-1])
+        if scale == "symlog":
+            axes.set_xscale("symlog", linthresh=first, linscale=0.35)
+            name += ", log scale after the first record"
+        else:
+            axes.set_xscale("log")
+            name += ", log scale"
+        style_log_axis(axes.xaxis, positive, zero=scale == "symlog")
+        axes.set_xlim(0 if scale == "symlog" else first, last * (last / first) ** 0.01)
     if label:
-        descent = trajectory.step_size is not None
-        name = "steps" if trajectory.times is None else ("time t (step size × steps)" if descent else "flow time t")
-        axes.set_xlabel(name + (", log scale" if axes.get_xscale() == "log" else ""))
+        axes.set_xlabel(name)
+
+
+def _make_room_below(axes: Axes, level: float) -> None:
+    """Room for a line of text below a level near the lower end of the vertical axis."""
+    _, top = axes.get_ylim()
+    if axes.get_yscale() == "log":
+        axes.set_ylim(level * (level / top) ** 0.14, top)
+    elif top > level:
+        axes.set_ylim(level - 0.14 * (top - level), top)
 
 
 def _draw_prediction(axes: Axes, positions: Floats, values: Floats, rate: float) -> None:
@@ -275,7 +297,10 @@ def _draw_record(axes: Axes, trajectory: Trajectory, name: str, reference: float
             draw(axes, positions, effective, color=MUTED, linestyle=(0, (4, 1.5)))
             _label_at_end(axes, positions, values, "rank", RUN, 5, "bottom")
             _label_at_end(axes, positions, effective, "effective rank", MUTED, -6, "top")
-            axes.margins(y=0.2)
+            both = np.append(values, effective)
+            low, high = float(np.nanmin(both, initial=np.inf)), float(np.nanmax(both, initial=-np.inf))
+            if low <= high:
+                axes.set_ylim(math.floor(low) - 0.2, math.ceil(high) + max(0.4, 0.16 * (high - low)))
     if reference is not None:
         axes.axhline(reference, color=THEORY, linestyle="--", linewidth=1.5)
         # The label goes to the end of the line, on the side where the curve does not come from.

@@ -8,6 +8,9 @@ from numpy.typing import ArrayLike
 
 from deepbures.plot._style import MUTED, RUN, TARGET, THEORY, Floats, drawing, log_scale, positive, remark
 
+_MOST = 512
+"""Eigenvalues of the target that are drawn."""
+
 
 def plot_spectra(
     target: ArrayLike,
@@ -53,7 +56,7 @@ def plot_spectra(
         widths = [1.0] if panels == 1 else [1.7, 1.0]
         grid = figure.add_gridspec(1, panels, width_ratios=widths)
         axes = figure.add_subplot(grid[0, 0])
-        _draw_spectra(axes, all_values, values, best, rank)
+        _draw_spectra(axes, all_values[: max(_MOST, rank)], values, best, rank)
         axes.set_title(_spectrum_note(all_values, dim), color=MUTED, fontsize=9)
         if deviation is not None:
             _draw_deviation(figure.add_subplot(grid[0, 1]), deviation)
@@ -89,13 +92,19 @@ def _draw_spectra(axes: Axes, target: Floats, model: Floats, best: Floats | None
     if many:
         log_scale(axes, "x", numbers.astype(np.float64))
     axes.axvline(rank + 0.5, color=MUTED, linestyle=":", linewidth=1.2)
+    if not many:
+        axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+    axes.set_xlim(0.9 if many else 0.3, numbers.size * 1.12 if many else numbers.size + 0.7)
+    # Below the descending spectrum there is room: to the right of the line, unless that is where the figure ends.
+    right = axes.transAxes.inverted().transform(axes.transData.transform((rank + 0.5, 1.0)))[0] < 0.85
     axes.annotate(
         f"rank {rank}",
-        (rank + 0.5, 0.97),
+        (rank + 0.5, 0.03),
         xycoords=axes.get_xaxis_transform(),
-        xytext=(5, 0),
+        xytext=(5 if right else -5, 0),
         textcoords="offset points",
-        va="top",
+        ha="left" if right else "right",
+        va="bottom",
         color=MUTED,
     )
     axes.legend(loc="upper right", frameon=False, handletextpad=0.5)
@@ -107,7 +116,9 @@ def _spectrum_note(target: Floats, dim: int | None) -> str:
     zeros = int((target <= 0).sum())
     notes = [f"{zeros} of {target.size} eigenvalues of the target are zero (not shown)"] if zeros else []
     if dim is not None and dim > target.size:
-        notes.append(f"leading {target.size} of {dim}")
+        notes.append(f"leading {target.size} of {dim} eigenvalues")
+    elif target.size - zeros > _MOST:
+        notes.append(f"leading {_MOST} of {target.size} shown")
     return "; ".join(notes)
 
 

@@ -10,8 +10,9 @@ from typing import Any, Literal
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -103,12 +104,13 @@ def drawing(size: tuple[float, float]) -> Iterator[Figure]:
 
 
 def finite(values: Floats) -> Floats:
-    return np.where(np.isfinite(values), values, np.nan)
+    """Values that an axis can show: near the end of the range of floats, its margins would overflow."""
+    return np.where(np.abs(values) < 1e150, values, np.nan)
 
 
 def positive(values: Floats) -> Floats:
     """Values that a log scale can show; NaN, which leaves a gap, for the others."""
-    return np.where(np.isfinite(values) & (values > 0), values, np.nan)
+    return np.where((values > 1e-200) & (values < 1e150), values, np.nan)
 
 
 def draw(axes: Axes, positions: Floats, values: Floats, **style: Any) -> None:
@@ -118,20 +120,32 @@ def draw(axes: Axes, positions: Floats, values: Floats, **style: Any) -> None:
 
 
 def log_scale(axes: Axes, which: Literal["x", "y"], values: Floats) -> None:
-    """A log scale with readable ticks, whether the values span decades or less than one."""
+    """A log scale with readable ticks; as it was where no value is positive."""
     kept = values[np.isfinite(values) & (values > 0)]
     if not kept.size:
         return
-    decades = math.log10(float(kept.max())) - math.log10(float(kept.min()))
     if which == "x":
         axes.set_xscale("log")
     else:
         axes.set_yscale("log")
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    if decades < 0.4:
+    style_log_axis(axes.xaxis if which == "x" else axes.yaxis, kept)
+
+
+def style_log_axis(axis: Axis, values: Floats, *, zero: bool = False) -> None:
+    """Readable ticks for positive values on a log scale, whether they span decades or less than one."""
+    low, high = float(values.min()), float(values.max())
+    decades = math.log10(high) - math.log10(low)
+    subs = (1.0,) if decades > 2.2 else (1.0, 2.0, 5.0)
+    if zero:
+        exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        every = 1 + len(exponents) // 8
+        ticks = [sub * 10.0**exponent for exponent in exponents if exponent % every == 0 for sub in subs]
+        # None too close to zero, which has a label of its own.
+        axis.set_major_locator(FixedLocator([0.0, *(tick for tick in ticks if 1.2 * low <= tick <= high * 1.001)]))
+    elif decades < 0.4:
         axis.set_major_locator(MaxNLocator(5))
     else:
-        axis.set_major_locator(LogLocator(subs=(1.0,) if decades > 2.2 else (1.0, 2.0, 5.0), numticks=8))
+        axis.set_major_locator(LogLocator(subs=subs, numticks=8))
     axis.set_major_formatter(FuncFormatter(lambda value, _: _format_tick(value)))
     axis.set_minor_formatter(NullFormatter())
     axis.set_minor_locator(NullLocator())
@@ -139,7 +153,7 @@ def log_scale(axes: Axes, which: Literal["x", "y"], values: Floats) -> None:
 
 def _format_tick(value: float) -> str:
     if value <= 0:
-        return ""
+        return "0" if value == 0 else ""
     return re.sub(r"^1 × (?=10)", "", format_number(float(f"{value:.6g}"), 6))
 
 
