@@ -147,7 +147,7 @@ def record_times(horizon: float, first: float, num_records: int) -> np.ndarray:
 
 _SOLVERS = {"tsit5": diffrax.Tsit5, "dopri8": diffrax.Dopri8, "chebyshev": RungeKuttaChebyshev}
 
-STIFF = 5000.0
+STIFF = 2000.0
 """Number of the fastest time scales after which "auto" changes to the Chebyshev method, if the horizon is longer."""
 
 
@@ -207,8 +207,8 @@ def gradient_flow(
     tolerance : float
         Stop once L − L* ≤ tolerance · L* (· the loss of the zero network, where L* vanishes). Judged at records.
     solver : "auto", "dopri8", "tsit5", "chebyshev" or an adaptive diffrax solver
-        "auto": Dormand-Prince of order 8; from 5000 of the fastest time scales 1/λ_max (`sharpness`) on, if the horizon
-        is longer, a stabilized Runge-Kutta-Chebyshev method, at a tolerance of at least 1e-6.
+        "auto": Dormand-Prince of order 8; from 2000 of the fastest time scales 1/λ_max (`sharpness`) on, if the horizon
+        is longer, a stabilized Runge-Kutta-Chebyshev method, at a tolerance of at least 1e-7.
     rtol, atol : float
         Local error tolerances, relative and absolute (default: rtol times the largest singular value of a layer of the
         balanced minimizer).
@@ -270,7 +270,7 @@ def gradient_flow(
         ordinary = flow(diffrax.Dopri8(), rtol, level)
         if not is_tracer(speed) and float(horizon * fastest) <= STIFF:
             return ordinary
-        looser = max(1e-6 / rtol, 1.0)
+        looser = max(1e-7 / rtol, 1.0)
         return Relay(ordinary, flow(RungeKuttaChebyshev(), rtol * looser, level * looser), STIFF / fastest)
 
     outcome, network, low, _ = train(make, net, target, loss, marks, tolerance, record, callback, resume)
