@@ -10,10 +10,11 @@ machine.one_core()
 
 import time
 
-import deepbures as db
 import jax
 import numpy as np
 import scipy.linalg
+
+import deepbures as db
 from machine import best_of, heading
 
 DIM, DEPTH, STEP = 20, 10, 1e-5

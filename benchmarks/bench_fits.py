@@ -17,7 +17,10 @@ TAUS = {"digits": 1.0, "faces": 0.01, "patches": 0.001}
 
 def main(names: list[str]) -> None:
     print(heading())
-    print(f"{'data':8} {'depth':>5} {'tau':>6} {'solver':24} {'seconds':>8} {'steps':>8} {'relative excess':>15} {'balancedness gap':>16}")
+    print(
+        f"{'data':8} {'depth':>5} {'tau':>6} {'solver':24} {'seconds':>8} {'steps':>8} {'relative excess':>15} "
+        f"{'balancedness gap':>16}"
+    )
     for name in names or RANKS:
         target = db.Target.from_samples(load_dataset(name).samples)
         for tau in (0.0, TAUS[name]):

@@ -138,7 +138,7 @@ class DeepLinearNetwork(eqx.Module):
         --------
         >>> import numpy as np
         >>> import deepbures as db
-        >>> float(db.DeepLinearNetwork([np.eye(2), 2 * np.eye(2)]).balancedness_gap() / np.sqrt(2))
+        >>> float(db.DeepLinearNetwork([np.eye(1), 2 * np.eye(1)]).balancedness_gap())     # 2² − 1²
         3.0
         """
         xp = namespace(*self.weights)

@@ -55,6 +55,13 @@ class Fit(eqx.Module):
         The record of the training; None for the closed form.
     result : Result
         How it ended.
+
+    Examples
+    --------
+    >>> import deepbures as db
+    >>> fitted = db.fit(db.Target.from_spectrum([4.0, 2.0, 1.0]), rank=1, solver="closed-form")
+    >>> float(fitted.minimal_loss), fitted.network.widths, fitted.trajectory is None
+    (3.0, (1, 3), True)
     """
 
     network: DeepLinearNetwork

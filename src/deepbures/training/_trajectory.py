@@ -11,7 +11,17 @@ Array = Any
 
 
 class Result(eqx.Enumeration):
-    """How a run ended. The text says what to do where it did not converge."""
+    """How a run ended. The text says what to do where it did not converge.
+
+    Examples
+    --------
+    >>> import deepbures as db
+    >>> start = db.initialize((1, 2), key=0)
+    >>> target = db.Target.from_spectrum([2.0, 1.0])
+    >>> run = db.gradient_descent(start, target, db.BuresWasserstein(), num_steps=3, step_size=1e-3)
+    >>> bool(run.result == db.Result.finished)
+    True
+    """
 
     running = "The run is not finished."
     converged = "Converged: the excess over the theoretical minimum fell below the tolerance."
@@ -64,6 +74,15 @@ class Trajectory(eqx.Module):
         How the run ended.
     snapshot : Snapshot or None
         To continue an interrupted run (host runs only).
+
+    Examples
+    --------
+    >>> import deepbures as db
+    >>> start = db.initialize((1, 1, 2), key=0)
+    >>> target = db.Target.from_spectrum([2.0, 1.0])
+    >>> run = db.gradient_flow(start, target, db.BuresWasserstein(), 5.0, times=[1.0, 2.0])
+    >>> run.times.tolist(), run.losses.shape, run["effective_rank"].round(6).tolist()
+    ([0.0, 1.0, 2.0, 5.0], (4,), [1.0, 1.0, 1.0, 1.0])
     """
 
     times: Array | None
