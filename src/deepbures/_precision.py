@@ -35,9 +35,13 @@ def _follows_jax(leaf: Any) -> bool:
 
 
 def to_numpy(tree: Any) -> Any:
-    """Every JAX array of a pytree as a NumPy array; random keys and everything else unchanged."""
+    """Every JAX array of a pytree as a NumPy array; random keys and everything else unchanged.
+
+    Inside `jax.jit` even what is computed from NumPy arrays alone is traced; there it stays JAX's.
+    """
     return jax.tree.map(
-        lambda leaf: np.asarray(leaf) if isinstance(leaf, jax.Array) and _follows_jax(leaf) else leaf, tree
+        lambda leaf: np.asarray(leaf) if isinstance(leaf, jax.Array) and _follows_jax(leaf) and not is_tracer(leaf) else leaf,
+        tree,
     )
 
 
