@@ -137,6 +137,11 @@ def _rule(step_size: Any, net: DeepLinearNetwork) -> Any:
             f'step_size must be a positive number, "sharpness", "accelerated" or an optax optimizer, but a '
             f"{type(step_size).__name__} was given."
         )
+    if np.ndim(step_size):
+        raise ValueError(
+            f"step_size must be one number, but an array of shape {np.shape(step_size)} was given. For runs with step sizes of "
+            "their own, map over them with jax.vmap."
+        )
     check_number(step_size, "step_size", positive=True)
     return lambda problem: _Plain(jnp.asarray(step_size, net.weights[0].dtype))
 
