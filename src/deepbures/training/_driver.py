@@ -168,20 +168,21 @@ class _HostRun:
         self.rows.append(records)
         self.grid.append((state.position, state.steps))
 
-    def stacked(self) -> dict[str, Any]:
-        rows = [{**row, "_position": p, "_steps": s} for row, (p, s) in zip(self.rows, self.grid, strict=True)]
+    def stacked(self, count: int | None = None) -> dict[str, Any]:
+        pairs = list(zip(self.rows, self.grid, strict=True))[:count]
+        rows = [{**row, "_position": p, "_steps": s} for row, (p, s) in pairs]
         axis = self.calls.batch_axes
         return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves], axis=axis), *rows)
 
-    def snapshot(self, state: State) -> Snapshot:
-        return Snapshot(tuple(np.asarray(leaf) for leaf in jax.tree.leaves(state)), self.stacked())
+    def snapshot(self, state: State, count: int | None = None) -> Snapshot:
+        return Snapshot(tuple(np.asarray(leaf) for leaf in jax.tree.leaves(state)), self.stacked(count))
 
     def tell(self, state: State) -> None:
         now = time.monotonic()
         if self.callback is None or now - self.last_callback < _SECONDS_PER_CALLBACK:
             return
         self.last_callback = now
-        last = self.rows[-1]
+        last, count = self.rows[-1], len(self.rows)
         self.callback(
             Progress(
                 float(np.min(np.asarray(state.position))),
@@ -189,7 +190,7 @@ class _HostRun:
                 float(np.max(np.asarray(last["loss"]))),
                 float(np.max(np.asarray(last["excess"]))),
                 float(np.max(np.asarray(self.low.value))),
-                lambda: self.snapshot(state),
+                lambda: self.snapshot(state, count),
             )
         )
 
