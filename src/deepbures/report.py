@@ -134,7 +134,7 @@ def _lead(fit: Fit, dataset: Dataset) -> str:
     layers = "one layer" if net.depth == 1 else f"{net.depth} layers"
     return (
         f"A linear network of {layers}, {' → '.join(map(str, net.widths))}, fitted to {what} by {how} under the "
-        f"{_loss_name(fit)} loss. {dataset.description}".strip()
+        f"{_loss_name(fit)} loss{f' with τ = {_tau(fit):g}' if _tau(fit) > 0 else ''}. {dataset.description}".strip()
     )
 
 
@@ -146,7 +146,7 @@ def _short(name: str) -> str:
 def _loss_name(fit: Fit) -> str:
     if not isinstance(fit.loss, BuresWasserstein):
         return "squared Frobenius"
-    return "squared Bures-Wasserstein" if _tau(fit) == 0 else f"smoothed squared Bures-Wasserstein (τ = {_tau(fit):g})"
+    return "squared Bures-Wasserstein" if _tau(fit) == 0 else "smoothed squared Bures-Wasserstein"
 
 
 def _tau(fit: Fit) -> float:
@@ -302,12 +302,16 @@ def _sections(fit: Fit, dataset: Dataset, summary: Mapping[str, Any]) -> Iterato
 
 def _run_sections(fit: Fit, run: Trajectory, least_singular_value: float) -> Iterator[_Section]:
     rate = float(fit.asymptotic_rate)
-    slope = (
-        "The dashed line is the predicted asymptotic slope, anchored at the late part of the run: a prediction for "
-        "late times, not a bound."
-        if rate > 0
-        else "Theory predicts no exponential rate here but a power of t, a straight line on these logarithmic axes."
-    )
+    approach = plot.plot_excess(run, rate=rate, units=_units(fit))
+    if rate <= 0:
+        slope = "Theory predicts no exponential rate here but a power of t, a straight line on these logarithmic axes."
+    elif len(approach.axes[0].lines) > 1:
+        slope = (
+            "The dashed line is the predicted asymptotic slope, anchored at the late part of the run: a prediction for "
+            "late times, not a bound."
+        )
+    else:
+        slope = "The run has no late part to hold the predicted asymptotic slope against."
     figures = [
         _Figure(
             plot.to_svg(plot.plot_loss(run, units=_units(fit))),
@@ -315,7 +319,7 @@ def _run_sections(fit: Fit, run: Trajectory, least_singular_value: float) -> Ite
             "Plateaus are passages near saddles.",
         ),
         _Figure(
-            plot.to_svg(plot.plot_excess(run, rate=rate, units=_units(fit))),
+            plot.to_svg(approach),
             f"Distance of the loss from the theoretical minimum. {slope}",
         ),
     ]
@@ -324,8 +328,8 @@ def _run_sections(fit: Fit, run: Trajectory, least_singular_value: float) -> Ite
         svg = plot.to_svg(plot.plot_records(run, references={"smallest_singular_value": least_singular_value}))
         caption = (
             "Effective rank is the exponential of the entropy of the normalized singular values. Gradient flow "
-            "conserves Wₗ₊₁ᵀWₗ₊₁ − WₗWₗᵀ, which the gap measures; a step of descent "
-            "changes it by the square of the step size."
+            "conserves Wₗ₊₁ᵀWₗ₊₁ − WₗWₗᵀ, which the gap measures; each step of "
+            "descent changes it in second order of the step size."
         )
         yield _Section("Other records of the run", [_Figure(svg, caption)])
 

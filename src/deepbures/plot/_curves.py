@@ -252,29 +252,34 @@ def _make_room_below(axes: Axes, level: float) -> None:
 
 
 def _draw_prediction(axes: Axes, positions: Floats, values: Floats, rate: float) -> None:
-    """exp(−rate·t), at the height at which it follows the late part of the run."""
+    """exp(−rate·t), at the height at which it follows the late part of the run.
+
+    Nothing where there is no late part to compare with: the run must end in it, after at least one time scale 1/rate.
+    """
     seen = np.isfinite(values)
     logs, times = np.log(values[seen]), positions[seen]
-    if logs.size < 2:
-        return
     late = logs <= logs.min() + (logs.max() - logs.min()) / 3
+    if not late[-1] or rate * float(np.ptp(times[late])) < 1:
+        return
     height = float(np.median(logs[late] + rate * times[late]))
     bottom, top = axes.get_ylim()
-    grid = np.linspace(times[0], times[-1], 200)
+    grid = np.linspace(times[0], times[-1], 400)
     line = height - rate * grid
     shown = (line <= logs.max()) & (line >= math.log(bottom))
-    if shown.sum() < 2:
-        return
     axes.plot(grid[shown], np.exp(line[shown]), color=THEORY, linestyle="--", linewidth=1.5)
     axes.set_ylim(bottom, top)
+    # Above a convex decay there is room at the right; where plateaus fill that, there is room below them.
+    drawn = np.maximum(logs, np.interp(times, grid[shown], line[shown], left=-np.inf, right=-np.inf))
+    heights = (drawn - math.log(bottom)) / (math.log(top) - math.log(bottom))
+    crowded = bool((heights[times > (times[0] + times[-1]) / 2.2] > 0.78).any())
     axes.text(
-        0.98,
-        0.96,
+        0.03 if crowded else 0.98,
+        0.05 if crowded else 0.96,
         f"predicted slope (not a bound)\nexp(−{format_number(rate, 3)} t)",
         transform=axes.transAxes,
         color=THEORY,
-        ha="right",
-        va="top",
+        ha="left" if crowded else "right",
+        va="bottom" if crowded else "top",
     )
 
 
@@ -295,13 +300,15 @@ def _draw_record(axes: Axes, trajectory: Trajectory, name: str, reference: float
         if "effective_rank" in trajectory.records:
             effective = finite(_series(trajectory, "effective_rank"))
             draw(axes, positions, effective, color=MUTED, linestyle=(0, (4, 1.5)))
-            _label_at_end(axes, positions, values, "rank", RUN, 5, "bottom")
-            _label_at_end(axes, positions, effective, "effective rank", MUTED, -6, "top")
+            _label_at_start(axes, positions, values, "rank", RUN, 5, "bottom")
+            _label_at_start(axes, positions, effective, "effective rank", MUTED, -6, "top")
             both = np.append(values, effective)
             low, high = float(np.nanmin(both, initial=np.inf)), float(np.nanmax(both, initial=-np.inf))
             if low <= high:
                 axes.set_ylim(math.floor(low) - 0.2, math.ceil(high) + max(0.4, 0.16 * (high - low)))
-    if reference is not None:
+    if np.nanmax(values, initial=0.0) > 1e5 and np.nanmin(values, initial=np.inf) > 0:
+        log_scale(axes, "y", values)
+    if reference is not None and (reference > 0 or axes.get_yscale() == "linear"):
         axes.axhline(reference, color=THEORY, linestyle="--", linewidth=1.5)
         # The label goes to the end of the line, on the side where the curve does not come from.
         late = values[positions >= np.sqrt(positions[-1] * positions[min(1, positions.size - 1)])]
@@ -319,8 +326,9 @@ def _draw_record(axes: Axes, trajectory: Trajectory, name: str, reference: float
         axes.margins(y=0.15)
 
 
-def _label_at_end(axes: Axes, positions: Floats, values: Floats, text: str, color: str, shift: int, va: Any) -> None:
+def _label_at_start(axes: Axes, positions: Floats, values: Floats, text: str, color: str, shift: int, va: Any) -> None:
+    """At the start a log scale of time shows a curve flat, so that there is room beside it."""
     seen = np.flatnonzero(np.isfinite(values))
     if seen.size:
-        end = (float(positions[seen[-1]]), float(values[seen[-1]]))
-        axes.annotate(text, end, xytext=(-4, shift), textcoords="offset points", ha="right", va=va, color=color)
+        start = (float(positions[seen[0]]), float(values[seen[0]]))
+        axes.annotate(text, start, xytext=(6, shift), textcoords="offset points", ha="left", va=va, color=color)

@@ -94,7 +94,8 @@ def _draw_spectra(axes: Axes, target: Floats, model: Floats, best: Floats | None
     axes.axvline(rank + 0.5, color=MUTED, linestyle=":", linewidth=1.2)
     if not many:
         axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
-    axes.set_xlim(0.9 if many else 0.3, numbers.size * 1.12 if many else numbers.size + 0.7)
+    last = max(int((target > 0).sum()), model.size, 2)
+    axes.set_xlim(0.9 if many else 0.3, last * 1.12 if many else numbers.size + 0.7)
     # Below the descending spectrum there is room: to the right of the line, unless that is where the figure ends.
     right = axes.transAxes.inverted().transform(axes.transData.transform((rank + 0.5, 1.0)))[0] < 0.85
     axes.annotate(
@@ -132,7 +133,8 @@ def _deviation(model: Floats, best: Floats) -> Floats:
 
 def _draw_deviation(axes: Axes, deviation: Floats) -> None:
     shown = positive(deviation)
-    axes.set_title("Model against the theoretical minimum")
+    zeros = int((deviation == 0).sum())
+    axes.set_title("Model against the theoretical minimum" + (f" ({zeros} exact)" if zeros else ""))
     axes.set_xlabel("mode j")
     axes.set_ylabel("relative deviation")
     if np.isfinite(shown).any():
@@ -140,4 +142,5 @@ def _draw_deviation(axes: Axes, deviation: Floats) -> None:
         log_scale(axes, "y", shown)
     else:
         remark(axes, "zero in every mode")
+    axes.set_xlim(0.3, deviation.size + 0.7)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
