@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -186,6 +185,9 @@ def plot_records(trajectory: Trajectory, *, references: Mapping[str, float] | No
             axes = figure.add_subplot(rows, 2, i + 1)
             _draw_record(axes, trajectory, name, (references or {}).get(name))
             _time_axis(axes, trajectory, label=i >= len(names) - 2)
+            if name == "rank" and "effective_rank" in trajectory.records:
+                curve = (_positions(trajectory), finite(_series(trajectory, "effective_rank")))
+                _label_where_free(axes, curve, finite(_series(trajectory, "rank")), "effective rank", MUTED)
     return figure
 
 
@@ -259,7 +261,8 @@ def _draw_prediction(axes: Axes, positions: Floats, values: Floats, rate: float)
     seen = np.isfinite(values)
     logs, times = np.log(values[seen]), positions[seen]
     late = logs <= logs.min() + (logs.max() - logs.min()) / 3
-    if not late[-1] or rate * float(np.ptp(times[late])) < 1:
+    entered = max(int(late.argmax()) - 1, 0)
+    if not late[-1] or rate * (times[-1] - times[entered]) < 1:
         return
     height = float(np.median(logs[late] + rate * times[late]))
     bottom, top = axes.get_ylim()
@@ -300,12 +303,18 @@ def _draw_record(axes: Axes, trajectory: Trajectory, name: str, reference: float
         if "effective_rank" in trajectory.records:
             effective = finite(_series(trajectory, "effective_rank"))
             draw(axes, positions, effective, color=MUTED, linestyle=(0, (4, 1.5)))
-            _label_at_start(axes, positions, values, "rank", RUN, 5, "bottom")
-            _label_at_start(axes, positions, effective, "effective rank", MUTED, -6, "top")
             both = np.append(values, effective)
             low, high = float(np.nanmin(both, initial=np.inf)), float(np.nanmax(both, initial=-np.inf))
             if low <= high:
                 axes.set_ylim(math.floor(low) - 0.2, math.ceil(high) + max(0.4, 0.16 * (high - low)))
+            axes.annotate(
+                "rank",
+                (0.02, values[0]),
+                xycoords=axes.get_yaxis_transform(),
+                xytext=(0, 5),
+                textcoords="offset points",
+                color=RUN,
+            )
     if np.nanmax(values, initial=0.0) > 1e5 and np.nanmin(values, initial=np.inf) > 0:
         log_scale(axes, "y", values)
     if reference is not None and (reference > 0 or axes.get_yscale() == "linear"):
@@ -326,9 +335,32 @@ def _draw_record(axes: Axes, trajectory: Trajectory, name: str, reference: float
         axes.margins(y=0.15)
 
 
-def _label_at_start(axes: Axes, positions: Floats, values: Floats, text: str, color: str, shift: int, va: Any) -> None:
-    """At the start a log scale of time shows a curve flat, so that there is room beside it."""
-    seen = np.flatnonzero(np.isfinite(values))
-    if seen.size:
-        start = (float(positions[seen[0]]), float(values[seen[0]]))
-        axes.annotate(text, start, xytext=(6, shift), textcoords="offset points", ha="left", va=va, color=color)
+def _label_where_free(axes: Axes, curve: tuple[Floats, Floats], others: Floats, text: str, color: str) -> None:
+    """A label beside the start or the end of a curve: where neither this curve nor another passes through it."""
+    points = [np.column_stack([curve[0], values]) for values in (curve[1], others)]
+    places = [
+        axes.transAxes.inverted().transform(axes.transData.transform(xy[np.isfinite(xy).all(1)])) for xy in points
+    ]
+    if not len(places[0]):
+        return
+    for at_end in (False, True):
+        level = float(places[0][-1 if at_end else 0, 1])
+        left = 0.7 if at_end else 0.02
+        for low in (level - 0.15, level + 0.03):
+            inside = [
+                (xy[:, 0] >= left) & (xy[:, 0] <= left + 0.3) & (xy[:, 1] > low) & (xy[:, 1] < low + 0.12)
+                for xy in places
+            ]
+            if 0 <= low <= 0.88 and not any(hit.any() for hit in inside):
+                x = 0.98 if at_end else 0.02
+                axes.text(
+                    x,
+                    low + 0.06,
+                    text,
+                    transform=axes.transAxes,
+                    color=color,
+                    ha="right" if at_end else "left",
+                    va="center",
+                )
+                return
+    axes.text(0.98, 0.04, text, transform=axes.transAxes, color=color, ha="right")
