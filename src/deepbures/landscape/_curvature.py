@@ -66,6 +66,9 @@ def extremes_at(low: Minimum, loss: AbstractLoss, depth: int, latent_dim: int) -
         )
         flat = idle & (jnp.any(rest <= tau) if depth > 1 else jnp.any(rest == tau))
         smallest = jnp.where(flat, 0.0, smallest)
+    elif depth > 1 or not isinstance(loss, BuresWasserstein):
+        # A mode beyond the rank of the target, λ_i = 0, shrinks by ds/dt = −2N s^{3−2/N} (Frobenius: −4N s^{5−2/N}).
+        smallest = jnp.where(jnp.any(jnp.asarray(low.eigenvalues)[: low.rank] <= 0), 0.0, smallest)
     return jnp.nanmax(curvatures), jnp.where(jnp.isfinite(smallest), smallest, 0.0)
 
 
@@ -117,7 +120,8 @@ def asymptotic_rate(
     """Rate r of the final approach L − L* ~ exp(−r t) of gradient flow to the balanced minimizer.
 
     Twice the smallest positive Hessian eigenvalue there. A prediction for late times, not a bound. Zero where the
-    approach is a power of t instead: a reachable mode with λ_i < τ at depth N ≥ 2, or with λ_i = τ.
+    approach is a power of t instead: a reachable mode with λ_i < τ at depth N ≥ 2, or with λ_i = τ; without smoothing,
+    a rank above that of the target (BuresWasserstein at depth N ≥ 2, Frobenius at every depth).
 
     Parameters
     ----------
