@@ -201,3 +201,12 @@ def test_a_missing_extra_is_named(missing, module):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("ImportError") and 'pip install "deepbures[plot]"' in last and missing in last
+
+
+def test_no_prediction_where_a_run_does_not_end_in_its_late_part():
+    times = np.linspace(0, 10, 101)
+    for excess in (np.exp(times), 1 + np.exp(-5 * times[::-1]), np.exp(-1e-3 * times)):
+        run = Trajectory(
+            times, np.arange(101), {"loss": 1 + excess, "excess": excess}, None, np.asarray(1.0), None, None
+        )
+        assert len(plot.plot_excess(run, rate=0.01).axes[0].lines) == 1

@@ -134,7 +134,7 @@ def _deviation(model: Floats, best: Floats) -> Floats:
 def _draw_deviation(axes: Axes, deviation: Floats) -> None:
     shown = positive(deviation)
     zeros = int((deviation == 0).sum())
-    axes.set_title("Model against the theoretical minimum" + (f" ({zeros} exact)" if zeros else ""))
+    axes.set_title("Model against the minimum" + (f" ({zeros} exact)" if zeros else ""))
     axes.set_xlabel("mode j")
     axes.set_ylabel("relative deviation")
     if np.isfinite(shown).any():
