@@ -39,10 +39,7 @@ def to_numpy(tree: Any) -> Any:
 
     Inside `jax.jit` even what is computed from NumPy arrays alone is traced; there it stays JAX's.
     """
-    return jax.tree.map(
-        lambda leaf: np.asarray(leaf) if isinstance(leaf, jax.Array) and _follows_jax(leaf) and not is_tracer(leaf) else leaf,
-        tree,
-    )
+    return jax.tree.map(lambda leaf: np.asarray(leaf) if _follows_jax(leaf) and not is_tracer(leaf) else leaf, tree)
 
 
 def numpy_in_numpy_out(function: Callable[P, R]) -> Callable[P, R]:

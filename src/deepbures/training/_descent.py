@@ -139,8 +139,8 @@ def _rule(step_size: Any, net: DeepLinearNetwork) -> Any:
         )
     if np.ndim(step_size):
         raise ValueError(
-            f"step_size must be one number, but an array of shape {np.shape(step_size)} was given. For runs with step sizes of "
-            "their own, map over them with jax.vmap."
+            f"step_size must be one number, but an array of shape {np.shape(step_size)} was given. For runs with step "
+            "sizes of their own, map over them with jax.vmap."
         )
     check_number(step_size, "step_size", positive=True)
     return lambda problem: _Plain(jnp.asarray(step_size, net.weights[0].dtype))
