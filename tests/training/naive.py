@@ -1,4 +1,4 @@
-"""The formulas of training as they stand, in plain NumPy with n×n matrices: the truth that the package is held against."""
+"""The formulas of training as they stand, in plain NumPy with n×n matrices: what the package is held against."""
 
 import itertools
 

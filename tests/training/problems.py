@@ -1,5 +1,7 @@
 """The small problems that the tests of training share. Few shapes, as compilation is what the tests cost."""
 
+import itertools
+
 import jax
 import numpy as np
 
@@ -31,7 +33,7 @@ def unbalanced(rng, depth, rank=4, scale=0.5):
     """A start whose layers have nothing to do with each other or with the target."""
     sizes = widths(depth, rank)
     return db.DeepLinearNetwork(
-        [scale * np.eye(a, b) + 0.3 * rng.standard_normal((a, b)) for b, a in zip(sizes[:-1], sizes[1:], strict=True)]
+        [scale * np.eye(a, b) + 0.3 * rng.standard_normal((a, b)) for b, a in itertools.pairwise(sizes)]
     )
 
 

@@ -75,8 +75,8 @@ def test_stable_where_the_step_is_many_times_the_fastest_scale(largest):
     rates = np.geomspace(1.0, largest, 7)
     y, _ = solve(lambda t, y, args: -rates * y, np.ones(7), 1.0, 20)
     y = np.asarray(y)
-    # Slow modes are resolved (λh = 0.05: order 2), stiff ones are damped, by a factor of 0.95 a step at least; 20 steps of
-    # a method that is unstable there, such as explicit Euler, would reach 1e33 and 1e93.
+    # Slow modes are resolved (λh = 0.05: order 2), stiff ones are damped, by a factor of 0.95 a step at least; 20
+    # steps of a method that is unstable there, such as explicit Euler, would reach 1e33 and 1e93.
     np.testing.assert_allclose(y[0], np.exp(-1.0), rtol=1e-3)
     assert np.abs(y[rates > 20]).max() < 0.95**20
 
@@ -110,7 +110,7 @@ def test_stages_grow_like_the_square_root_of_the_stiffness():
 
 
 def test_a_step_that_would_need_too_many_stages_is_refused():
-    """1000 stages are stable to λh of about 5e5; at 1e8 the error is infinite, so that the controller shortens the step."""
+    """1000 stages are stable to λh of about 5e5; at 1e8 the error is infinite: the controller shortens the step."""
     term = diffrax.ODETerm(lambda t, y, args: -1e8 * y)
     y, zero, one = jnp.ones(2), jnp.zeros(()), jnp.ones(())
     state = SOLVER.init(term, zero, one, y, None)

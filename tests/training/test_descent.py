@@ -82,7 +82,7 @@ def test_the_sharpness_step_is_one_over_it_and_converges(tau, rng):
 
 
 def steps_to_converge(gap, step_size):
-    """From near the minimizer; exchange of modes 2 and 3, whose eigenvalues differ by the gap, is the slow direction."""
+    """From near the minimizer; exchange of modes 2 and 3, whose eigenvalues differ by the gap, is slow."""
     target = db.Target.from_spectrum([2.0, 1.0, 1.0 - gap, 0.5], key=0)
     loss = db.BuresWasserstein()
     w = db.rank_k_minimizer(target, 2, loss)
@@ -94,7 +94,7 @@ def steps_to_converge(gap, step_size):
 
 
 def test_acceleration_takes_the_square_root_of_the_condition_number():
-    """λ_3/λ_2 = 1 − 1/50 and 1 − 1/5000: κ grows 100 times, the steps of plain descent too, accelerated ones 10 times."""
+    """λ_3/λ_2 = 1 − 1/50 and 1 − 1/5000: κ and the steps of plain descent grow 100 times, accelerated ones 10 times."""
     gaps = (2e-2, 2e-4)
     plain, accelerated = ([steps_to_converge(gap, rule) for gap in gaps] for rule in ("sharpness", "accelerated"))
     assert 80 < plain[1] / plain[0] < 125
@@ -143,7 +143,9 @@ def test_divergence_is_a_result(rng):
         return (naive.bures_wasserstein_gradient(naive.product(weights), COVARIANCE, 0.0) ** 2).sum()
 
     limit = (SPECTRUM.sum() + squared_gradient(net.weights)) / np.finfo(float).eps ** 2
-    stopped = next(i for i in range(100) if squared_gradient(naive.descend(net.weights, COVARIANCE, 0.0, eta, i)) > limit)
+    stopped = next(
+        i for i in range(100) if squared_gradient(naive.descend(net.weights, COVARIANCE, 0.0, eta, i)) > limit
+    )
     assert 2 < stopped < 50
     assert run.steps[-1] == stopped
     assert all(np.isfinite(w).all() for w in run.weights)
@@ -154,13 +156,15 @@ def test_divergence_is_a_result(rng):
 
 def test_one_diverging_run_leaves_the_others_of_a_batch_alone(rng):
     tame = [unbalanced(rng, 3, 2) for _ in range(2)]
-    wild = db.DeepLinearNetwork([30 * w for w in tame[0].weights])
-    run = db.gradient_descent(db.stack_networks([tame[0], wild, tame[1]]), TARGET, db.BuresWasserstein(), 4000, tolerance=1e-8)
+    wild = db.DeepLinearNetwork([4 * w for w in tame[0].weights])
+    run = db.gradient_descent(
+        db.stack_networks([tame[0], wild, tame[1]]), TARGET, db.BuresWasserstein(), 4000, tolerance=1e-8
+    )
     np.testing.assert_array_equal(run.result == db.Result.converged, [True, False, True])
     np.testing.assert_array_equal(run.result == db.Result.diverged, [False, True, False])
     for leaf in jax.tree.leaves((run.records, run.weights)):
         assert np.isfinite(leaf).all()
-    # The wild run took no step it could not take back, and its records repeat its last state.
+    # The wild run stops where it is; from then on its records repeat its last state.
     assert run.steps[1, -1] < 20
     np.testing.assert_array_equal(run.losses[1, -1], run.losses[1, run.steps[1].argmax()])
     alone = db.gradient_descent(tame[1], TARGET, db.BuresWasserstein(), 4000, tolerance=1e-8)
@@ -186,7 +190,11 @@ def test_float32_stays_float32(rng):
         ({"step_size": -0.1}, ValueError, "step_size must be finite and positive, but -0.1"),
         ({"step_size": np.nan}, ValueError, "step_size must be finite and positive, but nan"),
         ({"step_size": np.inf}, ValueError, "step_size must be finite and positive, but inf"),
-        ({"step_size": "sharp"}, ValueError, 'step_size must be a positive number, "sharpness", "accelerated" or an optax .* \'sharp\''),
+        (
+            {"step_size": "sharp"},
+            ValueError,
+            'step_size must be a positive number, "sharpness", "accelerated" or an optax .* \'sharp\'',
+        ),
         ({"step_size": None}, TypeError, "step_size must be .* or an optax optimizer, but a NoneType was given"),
         ({"num_steps": 0}, ValueError, "num_steps must be at least 1, but 0 was given"),
         ({"num_steps": 10.0}, TypeError, "num_steps must be a whole number, but 10.0 was given"),
@@ -199,11 +207,21 @@ def test_float32_stays_float32(rng):
         ({"record": "losses"}, ValueError, "Unknown observable 'losses'"),
         ({"net": np.eye(4)}, TypeError, "net must be a DeepLinearNetwork, but a ndarray was given"),
         ({"target": COVARIANCE}, TypeError, "target must be a Target, but a ndarray was given"),
-        ({"target": db.Target.from_spectrum([2.0, 1.0])}, ValueError, "The network has 4 outputs, but the target has dimension 2"),
+        (
+            {"target": db.Target.from_spectrum([2.0, 1.0])},
+            ValueError,
+            "The network has 4 outputs, but the target has dimension 2",
+        ),
         ({"loss": "bw"}, TypeError, "BuresWasserstein or Frobenius"),
     ],
 )
 def test_bad_input(change, error, message):
-    arguments = {"net": db.DeepLinearNetwork([np.eye(4)]), "target": TARGET, "loss": db.BuresWasserstein(), "num_steps": 10, **change}
+    arguments = {
+        "net": db.DeepLinearNetwork([np.eye(4)]),
+        "target": TARGET,
+        "loss": db.BuresWasserstein(),
+        "num_steps": 10,
+        **change,
+    }
     with pytest.raises(error, match=message):
         db.gradient_descent(**arguments)

@@ -10,7 +10,7 @@ import scipy.integrate
 import deepbures as db
 
 from . import naive
-from .problems import BASIS, COVARIANCE, SPECTRUM, TARGET, aligned, orthonormal, unbalanced, widths
+from .problems import BASIS, COVARIANCE, SPECTRUM, TARGET, aligned, unbalanced, widths
 
 TIMES = [0.1, 0.3, 1.0, 2.5]
 STARTS = np.array([0.05, 1.6, 0.4, 0.9])  # some below, some above √λ = 2, 1.41, 1, 0.71
@@ -32,7 +32,13 @@ def scalar_flow(start, eigenvalue, depth, tau, times=tuple(TIMES)):
     if tau == 0 and depth == 2:
         return root / (1 + (root / start - 1) * np.exp(-4 * root * t))
     done = scipy.integrate.solve_ivp(
-        lambda _, s: right_side(s, eigenvalue, depth, tau), (0, t[-1]), [start], "DOP853", t_eval=t, rtol=1e-13, atol=1e-15
+        lambda _, s: right_side(s, eigenvalue, depth, tau),
+        (0, t[-1]),
+        [start],
+        "DOP853",
+        t_eval=t,
+        rtol=1e-13,
+        atol=1e-15,
     )
     return done.y[0]
 
@@ -65,7 +71,9 @@ def test_aligned_modes_follow_their_scalar_equations(solver, depth, tau, rng):
     for i in range(len(TIMES)):
         np.testing.assert_allclose(followed[i + 1], np.diag(expected[:, i]), atol=accuracy)
     np.testing.assert_allclose(run.losses[1:], _aligned_loss(expected, tau), rtol=10 * accuracy, atol=10 * accuracy)
-    np.testing.assert_allclose(run.excess[1:], _aligned_loss(expected, tau) - (tau > 0.5), rtol=10 * accuracy, atol=10 * accuracy)
+    np.testing.assert_allclose(
+        run.excess[1:], _aligned_loss(expected, tau) - (tau > 0.5), rtol=10 * accuracy, atol=10 * accuracy
+    )
     assert run["balancedness_gap"].max() < 10 * accuracy
 
 
@@ -80,7 +88,13 @@ def test_frobenius_modes_follow_their_scalar_equation(rng):
     run = db.gradient_flow(net, TARGET, db.Frobenius(), 0.5, times=times, record=PATH, solver="dopri8", **TIGHT)
     for j, (start, eigenvalue) in enumerate(zip(STARTS, SPECTRUM, strict=True)):
         done = scipy.integrate.solve_ivp(
-            lambda _, s, e=eigenvalue: -8 * s * (s**3 - e * s), (0, 0.5), [start], "DOP853", t_eval=times, rtol=1e-13, atol=1e-15
+            lambda _, s, e=eigenvalue: -8 * s * (s**3 - e * s),
+            (0, 0.5),
+            [start],
+            "DOP853",
+            t_eval=times,
+            rtol=1e-13,
+            atol=1e-15,
         )
         np.testing.assert_allclose(modes(run, BASIS, v)[1:, j, j], done.y[0], atol=1e-11)
     assert np.all(np.diff(run.losses) <= 0)
@@ -93,7 +107,14 @@ def test_depth_one_goes_straight_to_the_nearest_minimizer(rng):
     u, _, vt = np.linalg.svd(f.T @ w0, full_matrices=False)
     nearest = f @ u @ vt
     run = db.gradient_flow(
-        db.DeepLinearNetwork([w0]), TARGET, db.BuresWasserstein(), TIMES[-1], times=TIMES, record=PATH, solver="dopri8", **TIGHT
+        db.DeepLinearNetwork([w0]),
+        TARGET,
+        db.BuresWasserstein(),
+        TIMES[-1],
+        times=TIMES,
+        record=PATH,
+        solver="dopri8",
+        **TIGHT,
     )
     decay = np.exp(-2 * np.array(TIMES))[:, None, None]
     np.testing.assert_allclose(run["end_to_end"][1:], nearest + (w0 - nearest) * decay, atol=1e-11)
@@ -120,7 +141,7 @@ def test_the_flow_conserves_what_it_should(depth, rank, tau, rng):
 
 
 def test_the_end_to_end_matrix_follows_its_own_equation(rng):
-    """dW/dt = −Σ_l (W Wᵀ)^{(N−l)/N} ∇L(W) (Wᵀ W)^{(l−1)/N} from a balanced start; the left side by five-point differences."""
+    """dW/dt = −Σ_l (W Wᵀ)^{(N−l)/N} ∇L(W) (Wᵀ W)^{(l−1)/N} from a balanced start; left by five-point differences."""
     depth, h = 3, 1e-3
     net = db.balanced_network(unbalanced(rng, depth).end_to_end, widths(depth))
     centers = np.array([0.02, 0.1, 0.4])
@@ -132,7 +153,9 @@ def test_the_end_to_end_matrix_follows_its_own_equation(rng):
         derivative = (w[0] - 8 * w[1] + 8 * w[3] - w[4]) / (12 * h)
         gradient = naive.bures_wasserstein_gradient(w[2], COVARIANCE, 0.0)
         expected = -sum(
-            naive.power_of(w[2] @ w[2].T, (depth - layer) / depth) @ gradient @ naive.power_of(w[2].T @ w[2], (layer - 1) / depth)
+            naive.power_of(w[2] @ w[2].T, (depth - layer) / depth)
+            @ gradient
+            @ naive.power_of(w[2].T @ w[2], (layer - 1) / depth)
             for layer in range(1, depth + 1)
         )
         assert np.linalg.norm(expected) > 0.01
@@ -160,7 +183,7 @@ def test_a_small_mode_escapes_when_theory_says(depth, tau, rng):
     s0, formula = ESCAPES[depth, tau]
     values = heights.copy()
     values[mode] = s0
-    net, v = aligned(rng, depth, values)
+    net, _ = aligned(rng, depth, values)
     times = formula(s0, SPECTRUM[mode], tau) * np.array([0.92, 1.08])
     loss = db.BuresWasserstein(tau)
     options = {"record": PATH, "solver": "dopri8", **TIGHT}
@@ -171,7 +194,12 @@ def test_a_small_mode_escapes_when_theory_says(depth, tau, rng):
 
 @pytest.mark.parametrize(
     "depth, rank, loss",
-    [(1, 2, db.BuresWasserstein()), (3, 2, db.BuresWasserstein()), (3, 4, db.BuresWasserstein(0.1)), (2, 4, db.Frobenius())],
+    [
+        (1, 2, db.BuresWasserstein()),
+        (3, 2, db.BuresWasserstein()),
+        (3, 4, db.BuresWasserstein(0.1)),
+        (2, 4, db.Frobenius()),
+    ],
 )
 def test_late_decay_is_the_asymptotic_rate(depth, rank, loss, rng):
     latent = widths(depth, rank)[0]
@@ -186,7 +214,7 @@ def test_late_decay_is_the_asymptotic_rate(depth, rank, loss, rng):
 
 
 def test_auto_changes_method_on_a_long_run(rng):
-    """Eigenvalues 2 and 3 differ by 1e-3: 40,000 of the fastest time scales to converge, 5000 of them by the first method."""
+    """Eigenvalues 2 and 3 differ by 1e-3: 40,000 of the fastest time scales, 5000 of them by the first method."""
     target = db.Target.from_spectrum([4.0, 2.0, 1.998, 0.5], key=0)
     loss = db.BuresWasserstein()
     net = unbalanced(rng, 3, rank=2)
@@ -234,7 +262,9 @@ def test_limits_of_the_solver_are_results(rng):
     assert few.result == db.Result.max_steps
     assert few.steps[-1] == 5 and few.times[-1] < 40.0
     # No step can be accurate to 1e-40 (relative): the step size collapses.
-    stuck = db.gradient_flow(net, TARGET, db.BuresWasserstein(), 1.0, record=PATH, num_records=3, rtol=1e-40, atol=1e-40)
+    stuck = db.gradient_flow(
+        net, TARGET, db.BuresWasserstein(), 1.0, record=PATH, num_records=3, rtol=1e-40, atol=1e-40
+    )
     assert stuck.result == db.Result.stalled
     assert all(np.isfinite(w).all() for w in stuck.weights)
 
@@ -243,7 +273,9 @@ def test_float32_stays_float32(rng):
     net, v = aligned(rng, 3, STARTS)
     single = db.DeepLinearNetwork([w.astype(np.float32) for w in net.weights])
     target = db.Target.from_spectrum(SPECTRUM.astype(np.float32), BASIS.astype(np.float32))
-    run = db.gradient_flow(single, target, db.BuresWasserstein(0.1), TIMES[-1], times=TIMES, record=PATH, rtol=1e-5, tolerance=0.0)
+    run = db.gradient_flow(
+        single, target, db.BuresWasserstein(0.1), TIMES[-1], times=TIMES, record=PATH, rtol=1e-5, tolerance=0.0
+    )
     assert {w.dtype for w in run.weights} == {np.dtype(np.float32)}
     assert run.losses.dtype == run.times.dtype == np.float32
     expected = [scalar_flow(s, e, 3, 0.1)[-1] for s, e in zip(STARTS, SPECTRUM, strict=True)]
@@ -268,15 +300,29 @@ def test_float32_stays_float32(rng):
         ({"tolerance": np.nan}, ValueError, "tolerance must be finite and not negative, but nan"),
         ({"rtol": 0.0}, ValueError, "rtol must be finite and positive, but 0.0"),
         ({"atol": -1.0}, ValueError, "atol must be finite and positive, but -1.0"),
-        ({"solver": "euler"}, ValueError, "solver must be \"auto\", 'tsit5', 'dopri8', 'chebyshev' .* but 'euler' was given"),
+        (
+            {"solver": "euler"},
+            ValueError,
+            "solver must be \"auto\", 'tsit5', 'dopri8', 'chebyshev' .* but 'euler' was given",
+        ),
         ({"solver": 3}, TypeError, "solver must be .* but a int was given"),
         ({"record": ("speed",)}, ValueError, "Unknown observable 'speed'"),
         ({"net": [np.eye(4)]}, TypeError, "net must be a DeepLinearNetwork, but a list was given"),
         ({"target": COVARIANCE}, TypeError, "target must be a Target, but a ndarray was given"),
-        ({"target": db.Target.from_spectrum([2.0, 1.0])}, ValueError, "The network has 4 outputs, but the target has dimension 2"),
+        (
+            {"target": db.Target.from_spectrum([2.0, 1.0])},
+            ValueError,
+            "The network has 4 outputs, but the target has dimension 2",
+        ),
     ],
 )
 def test_bad_input(change, error, message):
-    arguments = {"net": db.DeepLinearNetwork([np.eye(4)]), "target": TARGET, "loss": db.BuresWasserstein(), "horizon": 1.0, **change}
+    arguments = {
+        "net": db.DeepLinearNetwork([np.eye(4)]),
+        "target": TARGET,
+        "loss": db.BuresWasserstein(),
+        "horizon": 1.0,
+        **change,
+    }
     with pytest.raises(error, match=message):
         db.gradient_flow(**arguments)

@@ -28,7 +28,9 @@ def test_loss_excess_and_gradient_norm(tau, rng):
     loss, w = db.BuresWasserstein(tau), net.end_to_end
     value = naive.bures_wasserstein_loss(w, COVARIANCE, tau)
     least = ((np.sqrt(SPECTRUM[2:]) - np.sqrt(tau)) ** 2).sum()
-    np.testing.assert_allclose(look("loss", net, loss), value, rtol=1e-7)  # the naive root of a singular matrix is that good
+    np.testing.assert_allclose(
+        look("loss", net, loss), value, rtol=1e-7
+    )  # the naive root of a singular matrix is that good
     np.testing.assert_allclose(look("excess", net, loss), value - least, rtol=1e-6)
     gradients = naive.layer_gradients(net.weights, naive.bures_wasserstein_gradient(w, COVARIANCE, tau))
     norm = np.sqrt(sum((gradient**2).sum() for gradient in gradients))
@@ -44,7 +46,10 @@ def test_gradient_norm_is_that_of_the_loss_differentiated_by_the_layers(loss, rn
     norm = np.sqrt(sum((np.asarray(gradient) ** 2).sum() for gradient in gradients))
     np.testing.assert_allclose(look("gradient_norm", net, loss), norm, rtol=1e-11)
     h = 1e-4
-    along = [of_layers([w + t * h * np.asarray(g) / norm for w, g in zip(net.weights, gradients, strict=True)]) for t in (1, -1)]
+    along = [
+        of_layers([w + t * h * np.asarray(g) / norm for w, g in zip(net.weights, gradients, strict=True)])
+        for t in (1, -1)
+    ]
     np.testing.assert_allclose((along[0] - along[1]) / (2 * h), norm, rtol=1e-6)
 
 
@@ -80,7 +85,9 @@ def test_effective_rank_is_exp_of_the_entropy(rng):
     net = unbalanced(rng, 2)
     s = np.linalg.svd(net.end_to_end, compute_uv=False)
     share = s / s.sum()
-    np.testing.assert_allclose(look("effective_rank", net, LOSSES["tau=0"]), np.exp(-(share * np.log(share)).sum()), rtol=1e-12)
+    np.testing.assert_allclose(
+        look("effective_rank", net, LOSSES["tau=0"]), np.exp(-(share * np.log(share)).sum()), rtol=1e-12
+    )
 
 
 def test_balancedness_gap_is_the_largest_frobenius_norm(rng):
@@ -130,7 +137,9 @@ def test_choices_of_records():
 
 
 def test_unknown_observables_are_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"Unknown observable 'los' in record: choose from loss, excess, .*weights, or pass a mapping"):
+    with pytest.raises(
+        ValueError, match=r"Unknown observable 'los' in record: choose from loss, excess, .*weights, or pass a mapping"
+    ):
         observer(("los",))
     with pytest.raises(TypeError, match=r"record\['mine'\] must be a function .* but 3 was given"):
         observer({"mine": 3})

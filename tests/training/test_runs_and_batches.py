@@ -9,8 +9,8 @@ import optax
 import pytest
 
 import deepbures as db
-from deepbures.training import load_snapshot, save_snapshot
 from deepbures.training import _driver as driver
+from deepbures.training import load_snapshot, save_snapshot
 
 from .problems import BASIS, SPECTRUM, TARGET, assert_same_bits, orthonormal, unbalanced
 
@@ -112,17 +112,21 @@ def test_the_target_the_smoothing_and_the_step_size_may_be_traced(rng):
 
 def test_a_batch_inside_a_transformation_is_refused(rng):
     batch = db.stack_networks(starts(rng))
-    with pytest.raises(ValueError, match="map over the batch with jax.vmap instead of passing a batch"):
+    with pytest.raises(ValueError, match=r"map over the batch with jax.vmap instead of passing a batch"):
         jax.jit(lambda net: DESCENT(net, TARGET))(batch)
 
 
 def test_batches_that_do_not_fit_are_refused(rng):
-    with pytest.raises(ValueError, match=r"A batch has one leading dimension, equal for networks and targets, but .*\(3,\) .*\(2, 4\)"):
+    with pytest.raises(
+        ValueError, match=r"A batch has one leading dimension, equal for networks and targets, but .*\(3,\) .*\(2, 4\)"
+    ):
         DESCENT(db.stack_networks(starts(rng)), both_targets())
 
 
 def test_a_step_size_is_one_number(rng):
-    with pytest.raises(ValueError, match=r"step_size must be one number, but an array of shape \(2,\) was given.*jax.vmap"):
+    with pytest.raises(
+        ValueError, match=r"step_size must be one number, but an array of shape \(2,\) was given.*jax.vmap"
+    ):
         db.gradient_descent(starts(rng)[0], TARGET, LOSS, 5, np.array([0.1, 0.2]))
 
 
@@ -140,10 +144,12 @@ def test_records_of_the_users_own(run, rng):
     path = run(net, TARGET, record=("end_to_end", "weights"))
     assert set(own.records) == {"loss", "excess", "gradient_norm", "corner", "frobenius"}
     np.testing.assert_array_equal(own["corner"], path["end_to_end"][:, 0, 0])
-    np.testing.assert_allclose(own["frobenius"], [db.Frobenius().value(w, TARGET) for w in path["end_to_end"]], rtol=1e-12)
+    np.testing.assert_allclose(
+        own["frobenius"], [db.Frobenius().value(w, TARGET) for w in path["end_to_end"]], rtol=1e-12
+    )
     assert_same_bits(own.losses, path.losses)
     np.testing.assert_array_equal(path["weights"][0][0], net.weights[0])
-    with pytest.raises(KeyError, match="'rank' was not recorded; recorded are .*corner.*loss"):
+    with pytest.raises(KeyError, match=r"'rank' was not recorded; recorded are .*corner.*loss"):
         own["rank"]
     assert set(path.to_dict()) >= {"times", "steps", "loss", "end_to_end"}
 
@@ -173,7 +179,9 @@ def test_default_grids_are_spaced_by_ratios(rng):
 def long_runs():
     """Per method: how to run, and for how long records are apart, so that interruptions fall between and at records."""
     near = db.Target.from_spectrum([4.0, 2.0, 1.99, 0.5], key=0)
-    descent = functools.partial(db.gradient_descent, target=near, loss=LOSS, num_steps=300, num_records=6, tolerance=0.0)
+    descent = functools.partial(
+        db.gradient_descent, target=near, loss=LOSS, num_steps=300, num_records=6, tolerance=0.0
+    )
     flow = functools.partial(
         db.gradient_flow, target=near, loss=LOSS, horizon=800.0, times=[1.0, 200.0, 700.0], tolerance=0.0, rtol=1e-6
     )
@@ -237,7 +245,9 @@ def test_an_interrupted_batch_goes_on_to_the_same_bits(rng, tmp_path, monkeypatc
 def test_a_snapshot_of_another_run_is_refused(rng):
     part = DESCENT(starts(rng)[0], TARGET)
     other = unbalanced(rng, 2, 3)
-    with pytest.raises(ValueError, match="The snapshot does not belong to this run: its state has other shapes. Resume with"):
+    with pytest.raises(
+        ValueError, match=r"The snapshot does not belong to this run: its state has other shapes. Resume with"
+    ):
         DESCENT(other, TARGET, resume=part.snapshot)
     with pytest.raises(ValueError, match="The snapshot does not belong to this run"):
         FLOW(starts(rng)[0], TARGET, resume=part.snapshot)

@@ -1,0 +1,220 @@
+"""From a target to a network in one call: every solver, depth and smoothing against the theoretical minimum."""
+
+import contextlib
+import warnings
+
+import numpy as np
+import pytest
+
+import deepbures as db
+
+from . import naive
+
+SPECTRUM = np.array([4.0, 2.5, 1.5, 0.6, 0.4, 0.3, 0.2, 0.1])
+TARGET = db.Target.from_spectrum(SPECTRUM, key=3, mean=np.arange(8.0))
+RANK = 3
+ABOVE = 2.0  # above λ_3 = 1.5: two of three modes can be used
+DEPTHS = (1, 2, 3, 10)
+
+
+def least(tau):
+    """Σ over the modes that are not used of (√λ − √τ)²."""
+    used = (np.arange(8) < RANK) & (tau < SPECTRUM)
+    return ((np.sqrt(SPECTRUM) - np.sqrt(tau)) ** 2)[~used].sum()
+
+
+def expected_warning(tau):
+    if tau < SPECTRUM[RANK - 1]:
+        return contextlib.nullcontext()
+    return pytest.warns(UserWarning, match=r"mode\(s\) 3 \(λ_3 = 1.5\) cannot be used.*Lower tau or the rank")
+
+
+def covariance(fitted):
+    w = naive.product(fitted.network.weights)
+    return w @ w.T
+
+
+def minimizer_covariance(tau):
+    values = np.maximum(SPECTRUM[:RANK] - tau, 0)
+    basis = TARGET.covariance.basis[:, :RANK]
+    return basis * values @ basis.T
+
+
+@pytest.mark.parametrize("tau", [0.0, 0.05, ABOVE])
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_the_closed_form_is_the_minimum(depth, tau):
+    with expected_warning(tau):
+        fitted = db.fit(TARGET, RANK, depth=depth, tau=tau, solver="closed-form")
+    assert fitted.network.widths == (*[RANK] * depth, 8)
+    np.testing.assert_allclose(covariance(fitted), minimizer_covariance(tau), atol=1e-12)
+    np.testing.assert_allclose(fitted.minimal_loss, least(tau), rtol=1e-13)
+    np.testing.assert_allclose(fitted.final_loss, least(tau), rtol=1e-10)
+    assert 0 <= fitted.relative_excess < 1e-10
+    assert fitted.network.balancedness_gap() < 1e-13
+    assert fitted.result == db.Result.converged
+    assert (fitted.start, fitted.trajectory, fitted.horizon) == (None, None, None)
+    assert fitted.unusable_modes == ((3,) if tau == ABOVE else ())
+
+
+TRAINED = [
+    *(("flow", depth, 0.0) for depth in DEPTHS),
+    *(("descent", depth, 0.0) for depth in DEPTHS),
+    ("flow", 2, 0.05),
+    ("flow", 10, 0.05),
+    ("flow", 2, ABOVE),
+    ("descent", 1, 0.05),
+    ("descent", 3, 0.05),
+    ("descent", 3, ABOVE),
+]
+
+
+@pytest.mark.parametrize("solver, depth, tau", TRAINED)
+def test_training_reaches_the_minimum(solver, depth, tau):
+    with expected_warning(tau):
+        fitted = db.fit(TARGET, RANK, depth=depth, tau=tau, solver=solver, num_records=60)
+    assert fitted.result == db.Result.converged
+    low = least(tau)
+    np.testing.assert_allclose(fitted.minimal_loss, low, rtol=1e-13)
+    assert 0 <= fitted.relative_excess <= 1e-7
+    # The loss itself, by the defining formula, from the weights alone.
+    value = naive.bures_wasserstein_loss(naive.product(fitted.network.weights), naive_target(), tau)
+    np.testing.assert_allclose(value, low, rtol=2e-7)
+    np.testing.assert_allclose(fitted.final_loss - low, fitted.excess, atol=1e-13)
+    np.testing.assert_allclose(fitted.relative_excess, fitted.excess / low, rtol=1e-12)
+    if tau < ABOVE:
+        # Excess e puts W Wᵀ within O(√e) of the minimizer.
+        np.testing.assert_allclose(covariance(fitted), minimizer_covariance(tau), atol=3e-3)
+    np.testing.assert_allclose(fitted.trajectory.excess[-1], fitted.excess, rtol=1e-6)
+    np.testing.assert_array_equal(fitted.network.mean, TARGET.mean)
+
+
+def naive_target():
+    basis = TARGET.covariance.basis
+    return basis * SPECTRUM @ basis.T
+
+
+def test_frobenius(rng):
+    fitted = db.fit(TARGET, RANK, depth=2, loss="frobenius", solver="descent", num_records=60)
+    assert fitted.result == db.Result.converged
+    np.testing.assert_allclose(fitted.minimal_loss, (SPECTRUM[RANK:] ** 2).sum(), rtol=1e-13)
+    w = fitted.network.end_to_end
+    value = ((w @ w.T - naive_target()) ** 2).sum()
+    np.testing.assert_allclose(value, fitted.minimal_loss, rtol=2e-7)
+
+
+def test_the_start_is_scaled_to_the_data_and_hidden_widths_are_free():
+    """Targets 10⁴ times larger are fitted alike: same steps, losses 10⁴ times larger."""
+    small = db.fit(TARGET, RANK, depth=2, hidden=5, solver="descent", num_records=60)
+    large_target = db.Target.from_spectrum(1e4 * SPECTRUM, TARGET.covariance.basis)
+    large = db.fit(large_target, RANK, depth=2, hidden=5, solver="descent", num_records=60)
+    assert small.network.widths == (3, 5, 8)
+    np.testing.assert_allclose(large.trajectory.losses, 1e4 * small.trajectory.losses, rtol=1e-6)
+    np.testing.assert_array_equal(large.trajectory.steps, small.trajectory.steps)
+
+
+def test_same_seed_same_bits_other_seed_another_run():
+    options = {"rank": RANK, "depth": 2, "solver": "descent", "num_steps": 50, "num_records": 60}
+    one, two, three = (db.fit(TARGET, seed=seed, **options) for seed in (7, 7, 8))
+    for a, b, c in zip(one.network.weights, two.network.weights, three.network.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert np.abs(a - c).max() > 1e-3
+    assert one.horizon == 50
+
+
+@pytest.mark.parametrize("solver", ["closed-form", "flow", "descent"])
+@pytest.mark.parametrize("rank", [3, 5])
+def test_a_singular_target_whose_rank_is_reached_has_the_minimum_zero(solver, rank):
+    """Rank 3 in 8 dimensions: L* = 0, and the excess is measured by the loss of the zero network, tr Σ0."""
+    basis = TARGET.covariance.basis[:, :3]
+    target = db.Target.from_covariance(basis * [4.0, 2.0, 1.0] @ basis.T)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fitted = db.fit(target, rank, depth=2, solver=solver, num_records=60)
+    assert fitted.result == db.Result.converged
+    np.testing.assert_allclose(fitted.minimal_loss, 0.0, atol=1e-14)
+    np.testing.assert_allclose(fitted.relative_excess, fitted.excess / 7.0, rtol=1e-12)
+    assert fitted.relative_excess <= 1e-7
+    # Spare modes shrink like ds/dt = −4 s², a power of t; otherwise the exchange of mode 3 is slowest, curvature 2 · √1.
+    np.testing.assert_allclose(fitted.asymptotic_rate, 0.0 if rank == 5 else 4.0, rtol=1e-12)
+    np.testing.assert_allclose(covariance(fitted), target.matmul(np.eye(8)), atol=5e-3)
+
+
+def test_what_theory_says_of_the_problem():
+    fitted = db.fit(TARGET, RANK, depth=2, solver="closed-form")
+    np.testing.assert_allclose(fitted.sharpness, 2 * 2 * np.sqrt(4.0), rtol=1e-13)
+    # The slowest of the exchanges i→j, w_j^p 2(1 − λ_i/λ_j) with p = 1, and the scales.
+    slowest = min(np.sqrt(e) * 2 * (1 - SPECTRUM[3] / e) for e in SPECTRUM[:3])
+    np.testing.assert_allclose(fitted.asymptotic_rate, 2 * slowest, rtol=1e-13)
+
+
+def test_a_run_that_is_cut_short_says_so():
+    fitted = db.fit(TARGET, RANK, depth=2, solver="descent", num_steps=5, num_records=60)
+    assert fitted.result == db.Result.finished
+    assert fitted.relative_excess > 1e-3
+    flow = db.fit(TARGET, RANK, depth=2, solver="flow", horizon=0.05, num_records=60)
+    assert flow.result == db.Result.finished
+    assert flow.trajectory.times[-1] == flow.horizon == 0.05
+
+
+@pytest.mark.parametrize(
+    "change, error, message",
+    [
+        (
+            {"rank": 0},
+            ValueError,
+            r"rank must be at least 1 and at most 8 \(the dimension of the data\), but 0 was given",
+        ),
+        (
+            {"rank": 9},
+            ValueError,
+            r"rank must be at least 1 and at most 8 \(the dimension of the data\), but 9 was given",
+        ),
+        ({"rank": 2.0}, TypeError, "rank must be a whole number, but 2.0 was given"),
+        ({"rank": True}, TypeError, "rank must be a whole number, but True was given"),
+        ({"depth": 0}, ValueError, "depth must be at least 1, but 0 was given"),
+        ({"depth": "deep"}, TypeError, "depth must be a whole number, but 'deep' was given"),
+        (
+            {"depth": 2, "hidden": 2},
+            ValueError,
+            r"hidden must be at least 3 \(the rank: narrower hidden layers .* but 2 was given",
+        ),
+        ({"depth": 1, "hidden": 4}, ValueError, "hidden = 4 was given, but a network of depth 1 has no hidden layer"),
+        ({"tau": -0.1}, ValueError, "tau must be finite and not negative, but -0.1 was given"),
+        ({"tau": np.nan}, ValueError, "tau must be finite and not negative, but nan"),
+        ({"tau": np.inf}, ValueError, "tau must be finite and not negative, but inf"),
+        ({"loss": "frobenius", "tau": 0.1}, ValueError, "the Frobenius loss has no smoothing: leave it out"),
+        ({"loss": "square"}, ValueError, 'loss must be "bw" or "frobenius", but \'square\' was given'),
+        ({"solver": "newton"}, ValueError, "solver must be one of closed-form, flow, descent, but 'newton' was given"),
+        (
+            {"solver": "descent", "horizon": 1.0},
+            ValueError,
+            "horizon belongs to the solver 'flow', but solver = 'descent': leave it out",
+        ),
+        ({"solver": "closed-form", "horizon": 1.0}, ValueError, "horizon belongs to the solver 'flow'"),
+        (
+            {"solver": "flow", "num_steps": 10},
+            ValueError,
+            "num_steps belongs to the solver 'descent', but solver = 'flow'",
+        ),
+        ({"solver": "flow", "horizon": 0.0}, ValueError, "horizon must be finite and positive, but 0.0"),
+        ({"solver": "descent", "num_steps": 0}, ValueError, "num_steps must be at least 1, but 0"),
+        ({"solver": "descent", "step_size": -1.0}, ValueError, "step_size must be finite and positive, but -1.0"),
+        (
+            {"solver": "descent", "step_size": "big"},
+            ValueError,
+            "step_size must be a positive number, .* but 'big' was given",
+        ),
+        ({"solver": "flow", "tolerance": -1.0}, ValueError, "tolerance must be finite and not negative, but -1.0"),
+        ({"seed": -1}, ValueError, "seed must be at least 0, but -1 was given"),
+        (
+            {"solver": "flow", "init": "zeros"},
+            ValueError,
+            "Unknown initialization scheme 'zeros': choose one of balanced",
+        ),
+        ({"target": np.eye(8)}, TypeError, "target must be a Target, but a ndarray was given"),
+    ],
+)
+def test_bad_input(change, error, message):
+    arguments = {"target": TARGET, "rank": RANK, **change}
+    with pytest.raises(error, match=message):
+        db.fit(**arguments)
