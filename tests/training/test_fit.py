@@ -134,7 +134,7 @@ def test_a_singular_target_whose_rank_is_reached_has_the_minimum_zero(solver, ra
     np.testing.assert_allclose(fitted.minimal_loss, 0.0, atol=1e-14)
     np.testing.assert_allclose(fitted.relative_excess, fitted.excess / 7.0, rtol=1e-12)
     assert fitted.relative_excess <= 1e-7
-    # Spare modes shrink like ds/dt = −4 s², a power of t; otherwise the exchange of mode 3 is slowest, curvature 2 · √1.
+    # Spare modes shrink like ds/dt = −4 s², a power of t; otherwise the exchange of mode 3, of curvature 2 · √1.
     np.testing.assert_allclose(fitted.asymptotic_rate, 0.0 if rank == 5 else 4.0, rtol=1e-12)
     np.testing.assert_allclose(covariance(fitted), target.matmul(np.eye(8)), atol=5e-3)
 
