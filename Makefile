@@ -52,7 +52,7 @@ test: $(DEV_STAMP)  ## all checks: linter, format, types, import contracts, docs
 	$(BIN)/ruff format --check --quiet
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/mkdocs build --strict
 	$(BIN)/python -m pytest
 
 lint: $(DEV_STAMP)  ## only linter, format, types and import contracts
@@ -62,7 +62,7 @@ lint: $(DEV_STAMP)  ## only linter, format, types and import contracts
 	$(BIN)/lint-imports --no-logo
 
 docs: $(DEV_STAMP)  ## the documentation, as pages in site/
-	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/mkdocs build --strict
 	@echo "Open site/index.html"
 
 bench: $(DEV_STAMP)  ## timings, one script after the other
