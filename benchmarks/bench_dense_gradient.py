@@ -44,7 +44,7 @@ def main() -> None:
         after = peak_mebibytes()
     matrix_mebibytes = DIM * DIM * 8 / 2**20
     print(f"bare product: BLAS {bare_blas * 1e3:.1f} ms, XLA {bare * 1e3:.1f} ms; k×k work: {small * 1e3:.1f} ms")
-    print(print(f"bare product: BLAS {bare_blas * 1e3:.1f} ms, XLA {bare * 1e3:.1f} ms; k×k: {small * 1e3:.1f} ms"))
+    print(f"gradient: {ours * 1e3:.1f} ms = {ours / bare:.2f} × XLA product, {ours / bare_blas:.2f} × BLAS product")
     print(f"without the k×k work: {(ours - small) / bare:.2f} × XLA, {(ours - small) / bare_blas:.2f} × BLAS")
     print(f"memory: one n×n matrix {matrix_mebibytes:.0f} MiB; growth over the gradients {after - before:.0f} MiB")
 
