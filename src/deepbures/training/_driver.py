@@ -100,13 +100,6 @@ class Outcome(NamedTuple):
     snapshot: Snapshot | None
 
 
-def tolerance_of(low: Minimum, target: Target, loss: AbstractLoss, tolerance: float) -> Array:
-    """The excess that counts as converged: relative to the minimum, or to the scale of the loss where that is zero."""
-    scale = loss.value(jnp.zeros((target.dim, 1), target.dtype), target)
-    value = jnp.asarray(low.value)
-    return tolerance * jnp.where(value > 1e-12 * scale, value, scale)
-
-
 def observe(
     state: State, problem: Problem, observables: tuple[tuple[str, Observable], ...]
 ) -> tuple[State, dict[str, Array]]:
@@ -268,7 +261,7 @@ def run_on_host(
         run.note(state, records)
         index = 1
     else:
-        state, index = _restore(resume, state, run)
+        state, index = _restore(resume, state, set(records), run)
     uninterrupted = True
     if (np.asarray(state.status) == RUNNING).any():
         state, uninterrupted = run.go(state, index)
@@ -280,7 +273,7 @@ def run_on_host(
     return Outcome(eqx.tree_at(lambda s: s.status, state, status), stacked, positions, steps, snapshot)
 
 
-def _restore(snapshot: Snapshot, fresh: State, run: _HostRun) -> tuple[State, int]:
+def _restore(snapshot: Snapshot, fresh: State, names: set[str], run: _HostRun) -> tuple[State, int]:
     leaves, structure = jax.tree.flatten(fresh)
     shapes, kept = [np.shape(leaf) for leaf in leaves], [np.shape(leaf) for leaf in snapshot.leaves]
     if shapes != kept:
@@ -288,8 +281,22 @@ def _restore(snapshot: Snapshot, fresh: State, run: _HostRun) -> tuple[State, in
             "The snapshot does not belong to this run: its state has other shapes. Resume with the network, target, "
             "loss and method the run was begun with."
         )
+    held = set(snapshot.records) - {"_position", "_steps"}
+    if held != names:
+        raise ValueError(
+            f"The snapshot does not belong to this run: it holds the records {', '.join(sorted(held))}, but "
+            f"{', '.join(sorted(names))} were asked for. Resume with the same record argument."
+        )
     axis = run.calls.batch_axes
-    count = np.shape(snapshot.records["_position"])[axis]
+    positions = np.asarray(snapshot.records["_position"])
+    count = positions.shape[axis]
+    # Up to the last record some run of a batch was still going, and that one was at the mark.
+    furthest = positions.max(tuple(range(axis)))[:-1]
+    if count > run.marks.size or not np.allclose(furthest, run.marks[: count - 1]):
+        raise ValueError(
+            "The snapshot does not belong to this run: it was recorded at other steps or times. Resume with the same "
+            "num_steps or horizon, and the same records."
+        )
     for i in range(count):
         row = jax.tree.map(lambda leaf, i=i: np.take(leaf, i, axis=axis), dict(snapshot.records))
         run.grid.append((row.pop("_position"), row.pop("_steps")))
