@@ -134,7 +134,8 @@ def test_optax_schedules_are_followed(rng):
 
 def test_divergence_is_a_result(rng):
     """The run ends with the last weights whose squared gradient is below (tr Σ0 + ‖∇L(W_0)‖²)/eps²."""
-    net, eta = unbalanced(rng, 3, 2), 2.0
+    # At depth 1 the distance to the minimizer doubles with every step: the step at which the limit is met is sharp.
+    net, eta = unbalanced(rng, 1), 1.5
     run = db.gradient_descent(net, TARGET, db.BuresWasserstein(), 100, eta, num_records=50)
     assert run.result == db.Result.diverged
     assert "smaller step size" in run.message
@@ -146,7 +147,7 @@ def test_divergence_is_a_result(rng):
     stopped = next(
         i for i in range(100) if squared_gradient(naive.descend(net.weights, COVARIANCE, 0.0, eta, i)) > limit
     )
-    assert 2 < stopped < 50
+    assert 45 < stopped < 60
     assert run.steps[-1] == stopped
     assert all(np.isfinite(w).all() for w in run.weights)
     assert np.isfinite(run.losses).all()

@@ -253,6 +253,22 @@ def test_a_snapshot_of_another_run_is_refused(rng):
         FLOW(starts(rng)[0], TARGET, resume=part.snapshot)
 
 
+@METHODS
+def test_a_snapshot_of_the_same_run_recorded_otherwise_is_refused(run, rng, monkeypatch):
+    monkeypatch.setattr(driver, "_SECONDS_PER_CALLBACK", 0.0)
+    net = starts(rng)[0]
+    part = run(net, TARGET, callback=Interrupt(4))
+    with pytest.raises(
+        ValueError, match=r"holds the records .*effective_rank.* but excess, gradient_norm, loss, rank were"
+    ):
+        run(net, TARGET, resume=part.snapshot, record=("rank",))
+    other = {"num_records": 4} if run is DESCENT else {"times": [0.2, 0.6, 1.0]}
+    with pytest.raises(
+        ValueError, match=r"recorded at other steps or times. Resume with the same num_steps or horizon"
+    ):
+        run(net, TARGET, resume=part.snapshot, **other)
+
+
 def test_progress_tells_where_the_run_is(rng, monkeypatch):
     monkeypatch.setattr(driver, "_SECONDS_PER_CALLBACK", 0.0)
     told = []
