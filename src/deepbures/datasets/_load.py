@@ -1,7 +1,9 @@
 """From what the user names to a checked data set."""
 
+import contextlib
 import difflib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +126,7 @@ path to a file (.npy, .npz, .csv, .parquet) or a folder of images. Did you mean 
         raise TypeError(f"source must be a string or a path, but {source!r} was given.")
     if not isinstance(covariance, bool):
         raise TypeError(f"covariance must be True or False, but {covariance!r} was given.")
-    try:
+    with _reading(source):
         if isinstance(source, str) and source.partition(":")[0] in BUILTINS:
             data = load_builtin(source)
             if covariance and data.covariance is None:
@@ -134,6 +136,58 @@ path to a file (.npy, .npz, .csv, .parquet) or a folder of images. Did you mean 
                 )
             return data
         return _load_path(os.fspath(source), covariance=covariance)
+
+
+def load_matrix(source: str | os.PathLike[str]) -> Array:
+    """The matrix in a file, as it is: any number of rows and columns, neither samples nor a covariance.
+
+    Parameters
+    ----------
+    source : str or path
+        A .npy, .npz, .csv or .parquet file, read as by `load_dataset`.
+
+    Returns
+    -------
+    ndarray (n, r)
+        float64 in memory; or memory-mapped, in the dtype of the file, where a .npy file is large.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read, or does not hold a non-empty matrix of real finite numbers.
+    ImportError
+        If an optional dependency that the file needs is not installed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from deepbures.datasets import load_matrix
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "factor.csv"
+    ...     _ = path.write_text("1,2,3")
+    ...     load_matrix(path)
+    array([[1., 2., 3.]])
+    """
+    text = os.fspath(source)
+    with _reading(source):
+        path, key = _split(text)
+        if path.is_dir():
+            raise ValueError(f"{text!r} is a folder; a matrix is read from {', '.join(_SUFFIXES)}.")
+        array = _read_file(path, key, text, covariance=False)
+        _check_dtype(array, text)
+        if array.ndim != 2 or array.size == 0:
+            raise ValueError(f"{text!r} must hold a non-empty matrix, but has shape {array.shape}.")
+        matrix = _in_memory_unless_large(array)
+        _check_finite(matrix, text)
+        return matrix
+
+
+@contextlib.contextmanager
+def _reading(source: str | os.PathLike[str]) -> Iterator[None]:
+    """Whatever the system refuses, as a ValueError that names the source."""
+    try:
+        yield
     except OSError as error:
         raise ValueError(f"{os.fspath(source)!r} could not be read: {error.strerror or error}.") from None
     except MemoryError as error:
@@ -147,31 +201,41 @@ path to a file (.npy, .npz, .csv, .parquet) or a folder of images. Did you mean 
 
 
 def _load_path(text: str, *, covariance: bool) -> Dataset:
+    path, key = _split(text)
+    if path.is_dir():
+        return _load_folder(path, covariance=covariance)
+    array = _read_file(path, key, str(path), covariance=covariance)
+    name = path.name if key is None else f"{path.name}::{key}"
+    return _dataset(array, name, str(path), covariance=covariance)
+
+
+def _split(text: str) -> tuple[Path, str | None]:
+    """The existing path, and the name of an array in it if one is given."""
     key = None
     if "::" in text and not os.path.exists(text):
         text, _, key = text.rpartition("::")
     path = Path(text)
     if text == "" or "\0" in text or not os.path.exists(path):
         raise ValueError(_unknown_message(text))
-    suffix = path.suffix.lower()
-    if key is not None and suffix != ".npz":
+    if key is not None and path.suffix.lower() != ".npz":
         raise ValueError(f"'::{key}' names an array of a .npz archive, but {text!r} is not one. Leave it out.")
-    if path.is_dir():
-        return _load_folder(path, covariance=covariance)
+    return path, key
+
+
+def _read_file(path: Path, key: str | None, text: str, *, covariance: bool) -> Array:
+    suffix = path.suffix.lower()
     if suffix not in _SUFFIXES or not path.is_file():
         hint = " Give the folder that holds the images." if suffix in IMAGE_SUFFIXES else ""
         raise ValueError(f"cannot read {text!r}: data are {_ACCEPTED}, but this is {_describe(path)}.{hint}")
     match suffix:
         case ".npy":
-            array = _files.read_npy(path)
+            return _files.read_npy(path)
         case ".npz":
-            array = _files.read_npz(path, key, covariance=covariance)
+            return _files.read_npz(path, key, covariance=covariance)
         case ".csv":
-            array = _files.read_csv(path)
+            return _files.read_csv(path)
         case _:
-            array = _files.read_parquet(path)
-    name = path.name if key is None else f"{path.name}::{key}"
-    return _dataset(array, name, text, covariance=covariance)
+            return _files.read_parquet(path)
 
 
 def _load_folder(path: Path, *, covariance: bool) -> Dataset:
