@@ -30,6 +30,12 @@ class Minimum(eqx.Module):
     eigenvalues: Array
     used: Array
 
+    def reference(self, target: Target, loss: AbstractLoss) -> Array:
+        """What an excess is relative to: L*, or the loss of the zero matrix where L* vanishes."""
+        zero: Array = loss.value(jnp.zeros((target.dim, 1), target.dtype), target)
+        value = jnp.asarray(self.value)
+        return jnp.where(value > 1e-12 * zero, value, zero)
+
     def excess(self, w: Array, target: Target, loss: AbstractLoss) -> Array:
         """L(W) − L*, from sums of terms that vanish at the minimum wherever the target's spectrum is known."""
         if isinstance(target.covariance, ProductCovariance) or not isinstance(loss, BuresWasserstein):

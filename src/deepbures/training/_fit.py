@@ -8,8 +8,9 @@ import numpy as np
 
 from deepbures._checks import check_integer, check_number
 from deepbures._precision import numpy_in_numpy_out
-from deepbures.landscape import asymptotic_rate, rank_k_minimizer, sharpness
-from deepbures.landscape._minimum import minimum, unusable_modes
+from deepbures.landscape import rank_k_minimizer
+from deepbures.landscape._curvature import extremes_at
+from deepbures.landscape._minimum import Minimum, minimum, unusable_modes
 from deepbures.model import (
     AbstractLoss,
     BuresWasserstein,
@@ -177,54 +178,68 @@ def fit(
         if value is not None and solver != owner:
             raise ValueError(f"{name} belongs to the solver {owner!r}, but solver = {solver!r}: leave it out.")
     seed = check_integer(seed, "seed", 0)
+    if not float(target.trace) > 0:
+        raise ValueError("The target has no variance: every feature is constant, and there is nothing to fit.")
     low = minimum(target, rank, objective)
-    steepest = float(sharpness(target, rank, objective, depth=depth, latent_dim=rank))
-    rate = float(asymptotic_rate(target, rank, objective, depth=depth, latent_dim=rank))
-    natural = 40 / rate if rate > 0 else 1e6 / steepest
+    extremes = extremes_at(low, objective, depth, rank)
+    if solver == "closed-form":
+        network = balanced_network(rank_k_minimizer(target, rank, objective), widths)
+        return _report(network, None, None, None, solver, target, objective, low, extremes)
+    scale = (float(target.trace) / target.dim) ** 0.5 if init == "balanced" else 1.0
+    start = initialize(widths, init, key=seed, target=target, tau=tau, scale=scale)
     options: dict[str, Any] = {
         "tolerance": tolerance,
         "num_records": num_records,
         "callback": callback,
         "resume": resume,
     }
-    start = None
-    trajectory = None
-    limit: float | None = None
-    if solver == "closed-form":
-        network = balanced_network(rank_k_minimizer(target, rank, objective), widths)
+    natural = natural_horizon(*extremes)
+    if solver == "flow":
+        limit = natural if horizon is None else float(horizon)
+        trajectory = gradient_flow(start, target, objective, limit, **options)
     else:
-        total = float(target.trace)
-        scale = (total / target.dim) ** 0.5 if init == "balanced" and total > 0 else 1.0
-        start = initialize(widths, init, key=seed, target=target, tau=tau, scale=scale)
-        if solver == "flow":
-            limit = natural if horizon is None else float(horizon)
-            trajectory = gradient_flow(start, target, objective, limit, **options)
-        else:
-            limit = min(max(int(np.ceil(natural * steepest)), 1000), 10**6) if num_steps is None else num_steps
-            trajectory = gradient_descent(start, target, objective, limit, step_size, **options)
-        network = trajectory.network
+        natural_steps = min(max(int(np.ceil(natural * float(extremes[0]))), 1000), 10**6)
+        limit = natural_steps if num_steps is None else num_steps
+        trajectory = gradient_descent(start, target, objective, limit, step_size, **options)
+    return _report(trajectory.network, start, trajectory, limit, solver, target, objective, low, extremes)
+
+
+def natural_horizon(steepest: Array, flattest: Array) -> float:
+    """Time for 40 e-foldings of the slowest mode's loss, or 10⁶ fastest time scales where nothing is exponential."""
+    rate = 2 * float(flattest)
+    return 40 / rate if rate > 0 else 1e6 / float(steepest)
+
+
+def _report(
+    network: DeepLinearNetwork,
+    start: DeepLinearNetwork | None,
+    trajectory: Trajectory | None,
+    limit: float | None,
+    solver: str,
+    target: Target,
+    objective: AbstractLoss,
+    low: Minimum,
+    extremes: tuple[Array, Array],
+) -> Fit:
     w = jnp.asarray(network.end_to_end)
     excess: Array = low.excess(w, target, objective)
-    lowest: Array = jnp.asarray(low.value)
-    reference: Array = objective.value(jnp.zeros_like(w), target)
-    relative = excess / jnp.where(lowest > 1e-12 * reference, lowest, jnp.where(reference > 0, reference, 1))
     return Fit(
-        DeepLinearNetwork(list(network.weights), target.mean),
-        start,
-        target,
-        objective,
-        solver,
-        rank,
-        objective.value(w, target),
-        lowest,
-        excess,
-        relative,
-        jnp.asarray(steepest),
-        jnp.asarray(rate),
-        tuple(unusable_modes(np.asarray(low.eigenvalues)[:rank], objective)),
-        limit,
-        trajectory,
-        result_of(jnp.asarray(CONVERGED)) if trajectory is None else trajectory.result,
+        network=DeepLinearNetwork(list(network.weights), target.mean),
+        start=start,
+        target=target,
+        loss=objective,
+        solver=solver,
+        rank=low.rank,
+        final_loss=objective.value(w, target),
+        minimal_loss=jnp.asarray(low.value),
+        excess=excess,
+        relative_excess=excess / low.reference(target, objective),
+        sharpness=extremes[0],
+        asymptotic_rate=2 * extremes[1],
+        unusable_modes=tuple(unusable_modes(np.asarray(low.eigenvalues)[: low.rank], objective)),
+        horizon=limit,
+        trajectory=trajectory,
+        result=result_of(jnp.asarray(CONVERGED)) if trajectory is None else trajectory.result,
     )
 
 

@@ -22,7 +22,6 @@ from deepbures.training._driver import (
     is_traced,
     run_on_host,
     run_traced,
-    tolerance_of,
 )
 from deepbures.training._observables import Record, observer
 from deepbures.training._trajectory import Snapshot
@@ -65,7 +64,7 @@ def train(
     def problem_of(target: Target) -> tuple[Any, Problem]:
         low = minimum(target, net.bottleneck, loss)
         low = jax.tree.map(jnp.asarray, low)
-        problem = Problem(target, loss, low, tolerance_of(low, target, loss, tolerance))
+        problem = Problem(target, loss, low, tolerance * low.reference(target, loss))
         return make_method(problem), problem
 
     if target_axes is None:
