@@ -6,12 +6,16 @@ from typing import Any
 import equinox as eqx
 import jax
 import numpy as np
-import scipy.linalg
-import scipy.sparse.linalg
 
 from deepbures._checks import as_array, check_finite, check_integer, check_matrix, check_number, rounding
 from deepbures._precision import is_tracer, numpy_in_numpy_out
 from deepbures.model._covariance import ProductCovariance, SpectralCovariance, host_operator, namespace, transpose
+from deepbures.model._validation import (
+    check_no_negative_eigenvalue,
+    check_orthonormal,
+    check_symmetric,
+    raise_negative,
+)
 
 Array = Any
 
@@ -146,7 +150,7 @@ class Target(eqx.Module):
             check_number(rtol, "rtol")
         tolerance = rounding(s.dtype, s.shape[-1]) if rtol is None else rtol
         if not is_tracer(s):
-            _check_symmetric(s, tolerance)
+            check_symmetric(s, tolerance)
         location = _mean(mean, s.shape[:-1], s)
         if s.shape[-1] > LARGEST_DECOMPOSED:
             if s.ndim > 2:
@@ -155,7 +159,7 @@ class Target(eqx.Module):
                     f"{LARGEST_DECOMPOSED}): build one target for each."
                 )
             if not is_tracer(s):
-                _check_no_negative_eigenvalue(np.asarray(s), tolerance)
+                check_no_negative_eigenvalue(np.asarray(s), tolerance)
             xp = namespace(s)
             return cls(location, ProductCovariance(s, xp.trace(s), (s * s).sum(), s.shape[-1]))
         xp = namespace(s)
@@ -164,7 +168,7 @@ class Target(eqx.Module):
         if not is_tracer(s):
             lowest = float(np.min(np.asarray(values[..., -1]) + tolerance * np.asarray(values[..., 0])))
             if lowest < 0:
-                _raise_negative(float(np.min(values)), float(np.max(values)), tolerance)
+                raise_negative(float(np.min(values)), float(np.max(values)), tolerance)
         return cls(location, SpectralCovariance(vectors, _without_noise(values, s.shape[-1], xp)))
 
     @classmethod
@@ -300,7 +304,7 @@ class Target(eqx.Module):
             check_finite(vectors, "basis")
             if vectors.shape[-1] != r or vectors.shape[-2] < r:
                 raise ValueError(f"basis must have shape (n, {r}) with n ≥ {r}, but has shape {vectors.shape}.")
-            _check_orthonormal(vectors)
+            check_orthonormal(vectors)
         elif key is not None:
             vectors = random_orthogonal(key, r, values.dtype, jax_array=isinstance(values, jax.Array))
         else:
@@ -391,49 +395,6 @@ def _without_noise(values: Array, size: int, xp: Any, *, squared: bool = False) 
     level = size * float(np.finfo(values.dtype).eps)
     level = level**2 if squared else level
     return xp.where(values > level * values[..., :1], values, xp.zeros_like(values))
-
-
-def _check_symmetric(s: Array, tolerance: float) -> None:
-    s = np.asarray(s)
-    scale = float(np.abs(s).max())
-    gap = float(np.abs(s - s.swapaxes(-1, -2)).max())
-    if gap > tolerance * scale:
-        raise ValueError(
-            f"covariance must be symmetric, but differs from its transpose by up to {gap:.3g} (largest entry "
-            f"{scale:.3g}, tolerance {tolerance:.1e} of it). If that is rounding, pass (s + s.T) / 2; else check "
-            "the data."
-        )
-
-
-def _check_no_negative_eigenvalue(s: np.ndarray, tolerance: float) -> None:
-    shifted = s.copy()
-    scale = float(np.abs(np.diagonal(s)).max())
-    shifted[np.diag_indices_from(shifted)] += max(tolerance * scale, np.finfo(s.dtype).tiny)
-    _, info = scipy.linalg.lapack.get_lapack_funcs("potrf", (shifted,))(
-        shifted.T, lower=False, overwrite_a=True, clean=False
-    )
-    if info > 0:
-        lowest = scipy.sparse.linalg.eigsh(
-            s, 1, which="SA", return_eigenvectors=False, tol=1e-3, v0=np.ones(len(s), s.dtype)
-        )
-        _raise_negative(float(lowest[0]), scale, tolerance)
-
-
-def _raise_negative(lowest: float, largest: float, tolerance: float) -> None:
-    raise ValueError(
-        f"covariance must be positive semidefinite, but has the eigenvalue {lowest:.3g} (largest {largest:.3g}, "
-        f"tolerance {tolerance:.1e} of it). Check how it was computed; if it is rounding of lower precision, pass "
-        "a larger rtol."
-    )
-
-
-def _check_orthonormal(basis: Array) -> None:
-    if is_tracer(basis):
-        return
-    vectors = np.asarray(basis)
-    gap = float(np.abs(vectors.swapaxes(-1, -2) @ vectors - np.eye(vectors.shape[-1])).max())
-    if gap > rounding(vectors.dtype, vectors.shape[-2]):
-        raise ValueError(f"basis must have orthonormal columns, but BᵀB differs from the identity by {gap:.3g}.")
 
 
 def _reduce_rows(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
