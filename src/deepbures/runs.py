@@ -8,19 +8,24 @@ import contextlib
 import json
 import math
 import os
+import platform
+import tempfile
 from collections.abc import Callable, Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
+from deepbures import __version__
 from deepbures.model import DeepLinearNetwork
 from deepbures.training import Snapshot, Trajectory, load_snapshot, save_snapshot
 
 MODEL, TRAJECTORY, SUMMARY, REPORT = "model.npz", "trajectory.npz", "summary.json", "report.html"
 CHECKPOINT, REQUEST = "checkpoint.npz", "request.json"
 FILES = (MODEL, TRAJECTORY, SUMMARY, REPORT, CHECKPOINT, REQUEST)
-"""The files of a run; `overwrite` touches no others."""
+"""The files of a run; `overwrite` touches no others (but temporary ones of these names that a kill left behind)."""
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -29,14 +34,29 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     Raises
     ------
     OSError
-        If it cannot be written (a full disk, say); nothing of it is left then, and what was at `path` stays.
+        If it cannot be written (a full disk, say), with `path` as its file name; nothing of it is left then, and what
+        was at `path` stays.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from deepbures.runs import write_atomically
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "note.txt"
+    ...     write_atomically(path, lambda file: file.write_text("done") and None)
+    ...     path.read_text(), len(list(Path(folder).iterdir()))
+    ('done', 1)
     """
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
         write(temporary)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        # NumPy reports a short write without an error number.
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -47,7 +67,15 @@ def _fill(path: Path, text: str) -> None:
 
 
 def plain(value: Any) -> Any:
-    """A nested value as JSON can hold it: arrays as numbers and lists, what is not finite as None."""
+    """A nested value as JSON can hold it: arrays as numbers and lists, what is not finite as None.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from deepbures.runs import plain
+    >>> plain({"loss": np.float64(0.5), "rates": np.array([1.0, np.inf])})
+    {'loss': 0.5, 'rates': [1.0, None]}
+    """
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -59,6 +87,27 @@ def plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     return value
+
+
+def environment() -> dict[str, Any]:
+    """What a run was computed with: versions, platform, devices.
+
+    Examples
+    --------
+    >>> from deepbures.runs import environment
+    >>> sorted(environment())
+    ['cpu_count', 'devices', 'platform', 'versions']
+    """
+    versions = {"deepbures": __version__, "python": platform.python_version()}
+    for name in ("jax", "jaxlib", "numpy", "scipy", "equinox", "diffrax", "optax"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return {
+        "versions": versions,
+        "platform": platform.platform(),
+        "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
+        "cpu_count": os.cpu_count(),
+    }
 
 
 class RunFolder:
@@ -84,31 +133,62 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
+        self._made: list[Path] = []
 
     def prepare(self, *, overwrite: bool, resume: bool) -> None:
         """Make the folder, or check that it may be used; try that it can be written to. Before any long work.
 
+        Nothing in it is changed; see `clear`.
+
         Raises
         ------
         ValueError
-            If it holds something and neither `overwrite` nor `resume` is set, is no folder, or cannot be written to.
+            If it holds something and neither `overwrite` nor `resume` is set, is no folder, cannot be written to, or
+            holds no run to resume.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise ValueError(f"{self.path} is a file, but a folder for the run is needed: choose another --out.")
-        if not (overwrite or resume) and self.path.is_dir() and any(self.path.iterdir()):
-            raise ValueError(
-                f"{self.path} exists and is not empty: choose another --out, or pass --overwrite to replace the run in "
-                "it (or --resume to go on with one that was interrupted)."
-            )
+        path = self.path
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.path / "writable", lambda path: _fill(path, "x"))
-            (self.path / "writable").unlink()
+            is_used = path.is_dir() and any(path.iterdir())
+            if path.exists() and not path.is_dir():
+                raise ValueError(f"{path} is a file, but a folder for the run is needed: choose another --out.")
+            if is_used and not (overwrite or resume):
+                hint = " (or --resume to go on with the interrupted run in it)" if (path / REQUEST).exists() else ""
+                raise ValueError(
+                    f"{path} exists and is not empty: choose another --out, or pass --overwrite to replace the run in "
+                    f"it{hint}."
+                )
+            if resume and not (path / REQUEST).exists():
+                raise ValueError(
+                    f"There is no interrupted run to resume in {path} (no {REQUEST}): leave --resume out to start one."
+                )
+            self._made = [folder for folder in (path, *path.parents) if not folder.exists()]
+            path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=path):
+                pass
         except OSError as error:
-            raise ValueError(f"{self.path} cannot be written to ({error.strerror}): choose another --out.") from None
-        if overwrite and not resume:
-            for name in FILES:
-                (self.path / name).unlink(missing_ok=True)
+            self.discard()
+            raise ValueError(
+                f"{path} cannot be written to ({error.strerror or error}): choose another --out."
+            ) from None
+
+    def discard(self) -> None:
+        """Remove the folders that `prepare` made, as far as they are empty."""
+        for folder in self._made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        self._made = []
+
+    def clear(self) -> None:
+        """Remove the files of a run, and no others."""
+        for name in FILES:
+            (self.path / name).unlink(missing_ok=True)
+        self.remove_temporary()
+
+    def remove_temporary(self) -> None:
+        """Remove temporary files that a kill left behind."""
+        for name in FILES:
+            for path in self.path.glob(f".{name}.*tmp"):
+                path.unlink(missing_ok=True)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file; numbers that are not finite become null."""
@@ -137,6 +217,7 @@ class RunFolder:
         """Remove checkpoint.npz and request.json, once the run has ended."""
         for name in (CHECKPOINT, REQUEST):
             (self.path / name).unlink(missing_ok=True)
+        self.remove_temporary()
 
     def read_request(self) -> dict[str, Any]:
         """What the run in this folder was asked to do.
@@ -144,15 +225,11 @@ class RunFolder:
         Raises
         ------
         ValueError
-            If there is nothing to resume here.
+            If it cannot be read.
         """
         path = self.path / REQUEST
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise ValueError(
-                f"There is no interrupted run to resume in {self.path} (no {REQUEST}): leave --resume out to start one."
-            ) from None
         except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
             raise ValueError(f"{path} cannot be read ({error}): start the run again with --overwrite.") from None
         if not isinstance(content, dict):

@@ -1,29 +1,27 @@
 """The command line: parse, call, show. What computes is imported by the command that needs it.
 
-`deepbures --help` has to answer at once, so nothing above this line of imports may load JAX; each command imports what
-it calls when it is called.
+`deepbures --help` has to answer at once, so nothing that is imported here may load JAX or NumPy. What a command
+calls is imported when it runs, after its arguments have been checked.
 """
 
-import contextlib
 import io
-import json
-import math
+import re
 import sys
-import warnings
-from collections.abc import Iterator
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from deepbures import __version__
-from deepbures.cli._messages import WorkError, say
+from deepbures.cli._check import check_fit, check_num, check_seed
+from deepbures.cli._messages import Invocation, WorkError, explain, say
+from deepbures.cli._show import show_json, show_summary
 
 app = typer.Typer(
     name="deepbures",
     help="Fit, sample and compare Gaussian generators under the Bures-Wasserstein distance.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -68,39 +66,6 @@ _DATA = (
 )
 
 
-@contextlib.contextmanager
-def reported(debug: bool) -> Iterator[list[str]]:
-    """Turn errors into one line and an exit code; collect warnings, and show each once as one line."""
-    collected: list[str] = []
-
-    def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        text = " ".join(str(message).split())
-        if text not in collected:
-            collected.append(text)
-            say(f"deepbures: warning: {text}")
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = show
-        try:
-            yield collected
-        except (ValueError, TypeError, ImportError) as error:
-            _fail(error, 2, debug)
-        except (WorkError, OSError, MemoryError) as error:
-            _fail(error, 1, debug)
-        except KeyboardInterrupt:
-            say("deepbures: interrupted")
-            raise typer.Exit(1) from None
-
-
-def _fail(error: BaseException, code: int, debug: bool) -> None:
-    if debug:
-        raise error
-    text = " ".join(str(error).split()) or type(error).__name__
-    say(f"deepbures: error: {text}")
-    raise typer.Exit(code)
-
-
 def _version(value: bool) -> None:
     if value:
         typer.echo(f"deepbures {__version__}")
@@ -116,35 +81,9 @@ def _main(
     pass
 
 
-def _check_fit_options(rank: int, depth: int, hidden: int | None, tau: float, seed: int, step_size: str) -> Any:
-    """What can be refused before anything is loaded; returns the step size as `fit` takes it."""
-    if rank < 1:
-        raise ValueError(f"--rank must be at least 1, but {rank} was given.")
-    if depth < 1:
-        raise ValueError(f"--depth must be at least 1, but {depth} was given.")
-    if hidden is not None and hidden < rank:
-        raise ValueError(
-            f"--hidden must be at least the rank {rank} (narrower layers cannot carry it), but {hidden} was given."
-        )
-    if not (math.isfinite(tau) and tau >= 0):
-        raise ValueError(f"--tau must be finite and not negative, but {tau} was given.")
-    if seed < 0:
-        raise ValueError(f"--seed must not be negative, but {seed} was given.")
-    if step_size in ("sharpness", "accelerated"):
-        return step_size
-    try:
-        number = float(step_size)
-    except ValueError:
-        number = math.nan
-    if not (math.isfinite(number) and number > 0):
-        raise ValueError(
-            f'--step-size must be "sharpness", "accelerated" or a positive number, but {step_size!r} was given.'
-        )
-    return number
-
-
 @app.command()
 def fit(
+    context: typer.Context,
     data: Annotated[str, typer.Argument(help=_DATA, metavar="DATA")],
     rank: Annotated[int, typer.Option(help="Latent size and bottleneck of the network.")],
     depth: Annotated[int, typer.Option(help="Number of layers.")] = 1,
@@ -174,16 +113,34 @@ def fit(
     debug: _Debug = False,
 ) -> None:
     """Fit a deep linear network of a given rank to data; write the model, its records and a report into a folder."""
-    with reported(debug) as warned:
-        step = _check_fit_options(rank, depth, hidden, tau, seed, step_size)
-        from deepbures.datasets import load_dataset
+    step = check_fit(
+        rank=rank,
+        depth=depth,
+        hidden=hidden,
+        tau=tau,
+        loss=loss.value,
+        solver=solver.value,
+        init=init.value,
+        horizon=horizon,
+        num_steps=num_steps,
+        step_size=step_size,
+        tolerance=tolerance,
+        seed=seed,
+        overwrite=overwrite,
+        resume=resume,
+    )
+    from deepbures.cli._progress import Display
+    from deepbures.datasets import load_dataset
 
+    with Display() as display:
+        display.stage(f"reading {data}")
         dataset = load_dataset(data, covariance=covariance)
+        digest = dataset.digest()
         from deepbures.cli._fit import FitRequest, run_fit
 
         request = FitRequest(
             data=dataset.name,
-            digest=dataset.digest(),
+            digest=digest,
             rank=rank,
             depth=depth,
             hidden=hidden,
@@ -197,17 +154,19 @@ def fit(
             tolerance=tolerance,
             seed=seed,
         )
-        folder = out if out is not None else Path("runs") / f"{_slug(data)}-rank{rank}-depth{depth}"
-        summary = run_fit(request, dataset, folder, warned, overwrite=overwrite, resume=resume, quiet=as_json)
-        if as_json:
-            _print_json(summary)
-        else:
-            _print_summary(summary, folder)
+        folder = out if out is not None else default_folder(data, rank, depth)
+        summary = run_fit(request, dataset, folder, context.obj, display, overwrite=overwrite, resume=resume)
+    if as_json:
+        show_json(summary)
+    else:
+        show_summary(summary)
 
 
-def _slug(text: str) -> str:
-    name = Path(text).stem if Path(text).suffix else text
-    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name.strip("./")) or "data"
+def default_folder(data: str, rank: int, depth: int) -> Path:
+    """runs/DATA-rankK-depthN, with DATA without its folder and suffix, and "-" for what a shell might not like."""
+    name = re.sub(r"\.(npy|npz|csv|parquet)(::.*)?$", "", Path(data).name, flags=re.IGNORECASE)
+    name = re.sub(r"[^\w.=,-]+", "-", name).lstrip(".") or "data"
+    return Path("runs") / f"{name}-rank{rank}-depth{depth}"
 
 
 @app.command()
@@ -221,18 +180,18 @@ def sample(
     debug: _Debug = False,
 ) -> None:
     """Draw samples from a fitted model, one a row."""
-    with reported(debug):
-        if num < 1:
-            raise ValueError(f"--num must be at least 1, but {num} was given.")
-        if seed < 0:
-            raise ValueError(f"--seed must not be negative, but {seed} was given.")
+    check_num(num)
+    check_seed(seed)
+    from deepbures.cli._progress import Display
+
+    with Display() as display:
         from deepbures.cli._sample import run_sample
 
-        result = run_sample(model, num, out, seed, overwrite=overwrite)
-        if as_json:
-            _print_json(result)
-        else:
-            typer.echo(f"{result['num']} samples of dimension {result['dim']} in {result['out']}")
+        result = run_sample(model, num, out, seed, display, overwrite=overwrite)
+    if as_json:
+        show_json(result)
+    else:
+        typer.echo(f"{result['num']} samples of {result['dim']} features: {result['out']}")
 
 
 @app.command()
@@ -246,50 +205,57 @@ def distance(
     debug: _Debug = False,
 ) -> None:
     """Bures-Wasserstein distance of two covariances or factors, or Fréchet distance of two sets of samples."""
-    with reported(debug):
-        chosen = [
-            name for name, given in (("samples", samples), ("covariances", covariances), ("factors", factors)) if given
-        ]
-        if len(chosen) > 1:
-            raise ValueError(
-                f"Choose one of --samples, --covariances and --factors, but {' and '.join(chosen)} were given."
-            )
+    chosen = [
+        name for name, given in (("samples", samples), ("covariances", covariances), ("factors", factors)) if given
+    ]
+    if len(chosen) > 1:
+        raise ValueError(f"Choose one of --{', --'.join(chosen)}: all of them were given.")
+    from deepbures.cli._progress import Display
+
+    with Display() as display:
+        display.stage("comparing")
         from deepbures.cli._distance import run_distance
 
         result = run_distance(a, b, chosen[0] if chosen else "samples")
-        if as_json:
-            _print_json(result)
-        else:
-            typer.echo(f"distance          {result['distance']:.15g}")
-            typer.echo(f"squared distance  {result['squared_distance']:.15g}")
+    if as_json:
+        show_json(result)
+    else:
+        typer.echo(f"distance          {result['distance']}")
+        typer.echo(f"squared distance  {result['squared_distance']}")
 
 
-def _print_json(content: dict[str, Any]) -> None:
-    from deepbures.runs import plain
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line: one call, from arguments to exit code.
 
-    typer.echo(json.dumps(plain(content), ensure_ascii=False, allow_nan=False))
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments after the program's name; by default those of the process.
 
+    Returns
+    -------
+    int
+        0 done, 1 the work failed, 2 bad input.
 
-def _print_summary(summary: dict[str, Any], folder: Path) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column()
-    for name, value in summary["table"].items():
-        table.add_row(name, value)
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(table)
-    written = ", ".join(summary["files"])
-    console.print(f"\n{folder}: {written}")
-    if "report.html" in summary["files"]:
-        console.print(f"Report: {folder / 'report.html'}")
-
-
-def main() -> None:
-    """Run the command line."""
+    Examples
+    --------
+    >>> from deepbures.cli import main
+    >>> main(["--version"])
+    deepbures 0.1.0
+    0
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without Unicode shows "?" for λ
-    app()
+    call = Invocation(arguments)
+    try:
+        with call.showing_warnings():
+            code = app(arguments or ["--help"], prog_name="deepbures", standalone_mode=False, obj=call)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 — whatever it is: one line, no traceback
+        code, text = explain(error, debug="--debug" in arguments)
+        say(f"deepbures: error: {text}")
+        if "--json" in arguments:
+            known = error.summary if isinstance(error, WorkError) else {}
+            show_json({**known, "error": text, "exit_code": code})
+    return code or 0

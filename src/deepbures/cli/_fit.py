@@ -1,26 +1,45 @@
 """`deepbures fit`: from a checked request to a folder."""
 
-import platform
-import sys
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from importlib import metadata
+from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 import deepbures as db
-from deepbures.cli._messages import WorkError, say
+from deepbures.cli._messages import Invocation, WorkError, say
+from deepbures.cli._progress import Display
 from deepbures.datasets import Dataset
-from deepbures.runs import MODEL, REPORT, REQUEST, SUMMARY, TRAJECTORY, RunFolder
-from deepbures.training import Progress as State
+from deepbures.runs import CHECKPOINT, MODEL, REPORT, REQUEST, SUMMARY, TRAJECTORY, RunFolder, environment, plain
+from deepbures.training import Progress, Snapshot
 from deepbures.training._fit import fit_widths
 
 _SECONDS_PER_CHECKPOINT = 5.0
+_NUM_RECORDS = 200
+
+_ENDINGS = {
+    "stationary": (
+        "Stopped at a critical point above the minimum: the gradient vanished, the excess did not. Try another --seed "
+        "or --init."
+    ),
+    "finished": "Ran to the end without reaching the tolerance: raise --horizon, --num-steps or --tolerance.",
+    "max_steps": (
+        "The solver of the flow took its largest number of steps before the horizon: try --solver descent, or raise "
+        "--tolerance."
+    ),
+    "diverged": (
+        "Diverged: the loss grew beyond bounds. Use a smaller --step-size (the stability limit is in the summary)."
+    ),
+    "stalled": (
+        "The step size of the flow collapsed: it meets a kink of the loss. Smooth the loss (--tau above 0), or try "
+        "another --seed or --init."
+    ),
+    "interrupted": "Interrupted: the records so far are kept, and --resume goes on.",
+}
+"""How a run can end other than at the minimum, and what that leaves to do on the command line."""
 
 
 @dataclass(frozen=True)
@@ -42,51 +61,36 @@ class FitRequest:
     tolerance: float
     seed: int
 
+    @property
+    def is_training(self) -> bool:
+        """Whether there is a run that can be interrupted."""
+        return self.solver != "closed-form"
+
 
 class _Watcher:
-    """Shows progress on a terminal, and writes a checkpoint every few seconds."""
+    """Shows how far training is, and writes a checkpoint every few seconds."""
 
-    def __init__(self, folder: RunFolder, unit: str, tolerance: float) -> None:
-        self.folder, self.unit, self.tolerance = folder, unit, tolerance
-        self.last = time.monotonic()
-        self.failed = False
-        self.task: TaskID | None = None
-        console = Console(stderr=True)
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[where]}"),
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-
-    def __enter__(self) -> Self:
-        self.bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    def __init__(
+        self, folder: RunFolder, request: FitRequest, scale: float, display: Display, call: Invocation
     ) -> None:
-        self.bar.stop()
+        self.folder, self.scale, self.display, self.call = folder, scale, display, call
+        self.unit = "time" if request.solver == "flow" else "step"
+        self.tolerance = request.tolerance
+        self.last = time.monotonic()
 
-    def __call__(self, state: State) -> None:
-        reference = state.minimal_loss if state.minimal_loss > 0 else 1.0
-        relative = state.excess / reference
+    def __call__(self, state: Progress) -> None:
+        # As `Fit.relative_excess`: where the minimum is zero, the excess is held against the scale of the loss.
+        reference = state.minimal_loss if state.minimal_loss > 1e-12 * self.scale else self.scale
+        relative = state.excess / reference if reference > 0 else state.excess
         # On the way from an excess of the size of the minimum to the tolerance, in decades.
         decades = np.log10(max(relative, 1e-300)) / np.log10(self.tolerance) if 0 < self.tolerance < 1 else 0.0
         done = float(np.clip(max(decades, state.position / state.end), 0.0, 1.0))
-        where = f"{self.unit} {state.position:.4g}, relative excess {relative:.2e}"
-        if self.task is None:
-            self.task = self.bar.add_task("training", total=1.0, where=where)
-        self.bar.update(self.task, completed=done, where=where)
-        if time.monotonic() - self.last > _SECONDS_PER_CHECKPOINT and not self.failed:
+        self.display.advance(done, f"{self.unit} {state.position:.4g}, relative excess {relative:.2e}")
+        if time.monotonic() - self.last > _SECONDS_PER_CHECKPOINT:
             try:
                 self.folder.write_checkpoint(state.snapshot())
             except OSError as error:
-                self.failed = True
-                say(f"deepbures: warning: no checkpoint could be written ({error}); training goes on")
+                self.call.warn(f"{error.filename}: {error.strerror}; training goes on without this checkpoint.")
             self.last = time.monotonic()
 
 
@@ -94,150 +98,182 @@ def run_fit(
     request: FitRequest,
     dataset: Dataset,
     path: Path,
-    warned: list[str],
+    call: Invocation,
+    display: Display,
     *,
     overwrite: bool,
     resume: bool,
-    quiet: bool,
 ) -> dict[str, Any]:
-    """Fit, and write everything; the summary, with the table for the terminal under "table"."""
+    """Fit, write everything, and return the summary."""
     fit_widths(dataset.dim, request.rank, request.depth, request.hidden)
     folder = RunFolder(path)
     folder.prepare(overwrite=overwrite, resume=resume)
-    snapshot = folder.read_checkpoint(asdict(request)) if resume else None
-    started = time.perf_counter()
-    if dataset.samples is not None:
-        target = db.Target.from_samples(dataset.samples)
-    else:
-        target = db.Target.from_covariance(dataset.covariance)
-    folder.write_json(REQUEST, asdict(request))
-    unit = "time" if request.solver == "flow" else "step"
-    with _Watcher(folder, unit, request.tolerance) as watcher:
-        fitted = db.fit(
-            target,
-            request.rank,
-            depth=request.depth,
-            hidden=request.hidden,
-            tau=request.tau,
-            loss=request.loss,
-            solver=request.solver,
-            init=request.init,
-            seed=request.seed,
-            horizon=request.horizon,
-            num_steps=request.num_steps,
-            step_size=request.step_size,
-            tolerance=request.tolerance,
-            callback=watcher,
-            resume=snapshot,
-        )
-    seconds = time.perf_counter() - started
-    interrupted = fitted.trajectory is not None and bool(fitted.result == db.Result.interrupted)
-    if fitted.trajectory is not None and interrupted and fitted.trajectory.snapshot is not None:
-        folder.write_checkpoint(fitted.trajectory.snapshot)
-    summary = _summary(fitted, request, dataset, warned, seconds)
-    problems = _write(folder, fitted, dataset, summary)
-    if problems:
-        raise WorkError(f"{'; '.join(problems)}. Free space or choose another --out. The rest is in {path}.")
-    if interrupted:
-        raise WorkError(
-            f"interrupted; the records so far are in {path}. Go on with the same command and --resume "
-            "(without --overwrite)."
-        )
+    started = datetime.now(UTC)
+    begun = time.perf_counter()
+    try:
+        snapshot = folder.read_checkpoint(asdict(request)) if resume else None
+        display.stage("taking moments" if dataset.samples is not None else "decomposing the covariance")
+        target = _target(dataset)
+        if not resume:
+            folder.clear()
+            if request.is_training:
+                folder.write_json(REQUEST, asdict(request))
+        display.stage("compiling" if request.is_training else "solving")
+        fitted = _fit(request, target, _Watcher(folder, request, float(target.trace), display, call), snapshot)
+    except BaseException as error:
+        _leave(folder, error, is_begun=resume or (path / CHECKPOINT).exists())
+        raise
+    summary = {
+        **_summary(fitted, request, dataset),
+        **environment(),
+        "command": call.command,
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": time.perf_counter() - begun,
+        "folder": str(path),
+    }
+    is_interrupted = summary["status"] == "interrupted"
+    if is_interrupted:
+        call.warnings.append(summary["result"])  # said below, as what ended the command
+    elif summary["status"] not in ("converged", "diverged", "stalled"):
+        call.warn(summary["result"])
+    summary["warnings"] = list(call.warnings)
+    display.stage("writing")
+    _write(folder, fitted, dataset, summary, is_interrupted=is_interrupted)
+    if is_interrupted:
+        raise WorkError(_how_to_go_on(call, path), plain(summary))
     folder.remove_checkpoint()
-    if fitted.result == db.Result.diverged or fitted.result == db.Result.stalled:
-        raise WorkError(f"{summary['result']} What was reached is in {path}.")
-    return summary
+    if summary["status"] in ("diverged", "stalled"):
+        raise WorkError(f"{summary['result']} What was reached is in {path}.", plain(summary))
+    return dict(plain(summary))
 
 
-def _write(folder: RunFolder, fitted: db.Fit, dataset: Dataset, summary: dict[str, Any]) -> list[str]:
-    """Write every file that can be written; what could not be, in words."""
+def _target(dataset: Dataset) -> db.Target:
+    if dataset.samples is not None:
+        return db.Target.from_samples(dataset.samples)
+    return db.Target.from_covariance(dataset.covariance)
+
+
+def _fit(request: FitRequest, target: db.Target, watcher: _Watcher, snapshot: Snapshot | None) -> db.Fit:
+    return db.fit(
+        target,
+        request.rank,
+        depth=request.depth,
+        hidden=request.hidden,
+        tau=request.tau,
+        loss=request.loss,
+        solver=request.solver,
+        init=request.init,
+        seed=request.seed,
+        horizon=request.horizon,
+        num_steps=request.num_steps,
+        step_size=request.step_size,
+        tolerance=request.tolerance,
+        num_records=_NUM_RECORDS,
+        callback=watcher,
+        resume=snapshot,
+    )
+
+
+def _leave(folder: RunFolder, error: BaseException, *, is_begun: bool) -> None:
+    """Leave no trace of a run that did not begin; keep one that did, so that it can be resumed."""
+    if not is_begun:
+        folder.remove_checkpoint()
+        folder.discard()
+    elif isinstance(error, KeyboardInterrupt):
+        say(f"deepbures: {folder.path} keeps the last checkpoint: repeat the command with --resume to go on.")
+
+
+def _how_to_go_on(call: Invocation, path: Path) -> str:
+    again = Invocation([*(word for word in call.arguments if word not in ("--resume", "--overwrite")), "--resume"])
+    return f"interrupted; the records so far are in {path}. Go on with: {again.command}"
+
+
+def _write(
+    folder: RunFolder, fitted: db.Fit, dataset: Dataset, summary: dict[str, Any], *, is_interrupted: bool
+) -> None:
+    """Write every file that can be written, whatever happens to the others; then fail if one could not be."""
     problems: list[str] = []
     files: list[str] = []
 
-    def attempt(name: str, write: Any) -> None:
+    def attempt(name: str, write: Callable[[], None]) -> None:
         try:
             write()
             files.append(name)
         except OSError as error:
-            problems.append(f"{folder.path / name} could not be written ({error.strerror or error})")
+            problems.append(f"{folder.path / name}: {error.strerror or error}")
 
+    trajectory = fitted.trajectory
+    if is_interrupted and trajectory is not None and trajectory.snapshot is not None:
+        snapshot = trajectory.snapshot
+        attempt(CHECKPOINT, lambda: folder.write_checkpoint(snapshot))
     attempt(MODEL, lambda: folder.write_model(fitted.network))
-    if fitted.trajectory is not None:
-        trajectory = fitted.trajectory
+    if trajectory is not None:
         attempt(TRAJECTORY, lambda: folder.write_trajectory(trajectory))
-    try:
-        from deepbures.report import write_report
-    except ImportError as error:
-        say(f"deepbures: {REPORT} was left out: {error}")
-    else:
-        attempt(REPORT, lambda: write_report(folder.path / REPORT, fitted, dataset, summary))
+    if not is_interrupted:
+        try:
+            attempt(REPORT, _report(folder.path / REPORT, fitted, dataset, summary))
+        except ImportError as error:
+            say(f"deepbures: {REPORT} was left out. {error}")
+        except Exception as error:  # noqa: BLE001 — a figure that fails must not cost the run
+            problems.append(f"{folder.path / REPORT} could not be drawn ({type(error).__name__}: {error})")
     summary["files"] = [*files, SUMMARY]
-    attempt(SUMMARY, lambda: folder.write_json(SUMMARY, {k: v for k, v in summary.items() if k != "table"}))
-    return problems
+    attempt(SUMMARY, lambda: folder.write_json(SUMMARY, summary))
+    summary["files"] = files
+    if problems:
+        kept = f"{', '.join(files)} in {folder.path} are whole" if files else "nothing could be written"
+        raise WorkError(f"{'; '.join(problems)} ({kept}). Make room, or choose another --out.", plain(summary))
 
 
-def _summary(
-    fitted: db.Fit, request: FitRequest, dataset: Dataset, warned: list[str], seconds: float
-) -> dict[str, Any]:
+def _report(path: Path, fitted: db.Fit, dataset: Dataset, summary: Mapping[str, Any]) -> Callable[[], None]:
+    from deepbures.report import write_report
+
+    return lambda: write_report(path, fitted, dataset, summary)
+
+
+def _status(fitted: db.Fit) -> str:
+    names = [name for name in _ENDINGS if bool(fitted.result == getattr(db.Result, name))]
+    return names[0] if names else "converged"
+
+
+def _summary(fitted: db.Fit, request: FitRequest, dataset: Dataset) -> dict[str, Any]:
     run = fitted.trajectory
     network = fitted.network
-    result = {
+    status = _status(fitted)
+    reached = "Closed form: the minimum itself." if run is None else run.message
+    samples = dataset.samples
+    array = dataset.covariance if samples is None else samples
+    resolved = {
+        "hidden": network.widths[1:-1],
+        "horizon": fitted.horizon if request.solver == "flow" else None,
+        "num_steps": fitted.horizon if request.solver == "descent" else None,
+        "num_records": _NUM_RECORDS if request.is_training else None,
+        "step_size": None if run is None or run.step_size is None else float(run.step_size),
+        "dtype": str(network.weights[0].dtype),
+    }
+    return {
+        "request": asdict(request),
+        "resolved": resolved,
+        "seed": request.seed,
+        "data": {
+            "name": dataset.name,
+            "description": dataset.description,
+            "digest": request.digest,
+            "shape": None if array is None else list(array.shape),
+            "kind": "covariance" if samples is None else "samples",
+        },
+        "widths": list(network.widths),
+        "status": status,
+        "result": _ENDINGS.get(status, reached),
         "final_loss": float(fitted.final_loss),
         "minimal_loss": float(fitted.minimal_loss),
         "excess": float(fitted.excess),
         "relative_excess": float(fitted.relative_excess),
         "sharpness": float(fitted.sharpness),
-        "stability_limit": 2 / float(fitted.sharpness),
+        "stability_limit": 2 / float(fitted.sharpness) if fitted.sharpness > 0 else None,
         "asymptotic_rate": float(fitted.asymptotic_rate),
-        "balancedness_gap": float(network.balancedness_gap()),
         "unusable_modes": list(fitted.unusable_modes),
-        "horizon": fitted.horizon,
+        "balancedness_gap": float(network.balancedness_gap()),
+        "largest_balancedness_gap": None if run is None else float(np.max(run["balancedness_gap"])),
         "steps": None if run is None else int(run.steps[-1]),
         "time": None if run is None or run.times is None else float(run.times[-1]),
-        "step_size": None if run is None or run.step_size is None else float(run.step_size),
-        "largest_balancedness_gap": None if run is None else float(np.max(run["balancedness_gap"])),
     }
-    message = "Closed form: the minimum itself." if run is None else run.message
-    shape = dataset.samples.shape if dataset.samples is not None else dataset.covariance.shape  # type: ignore[union-attr]
-    packages = ("deepbures", "jax", "jaxlib", "numpy", "scipy", "equinox", "diffrax", "optax")
-    return {
-        "request": asdict(request),
-        "command": " ".join(["deepbures", *sys.argv[1:]]),
-        "seed": request.seed,
-        "data": {
-            "name": dataset.name,
-            "description": dataset.description,
-            "digest": dataset.digest(),
-            "shape": list(shape),
-            "kind": "samples" if dataset.samples is not None else "covariance",
-        },
-        "widths": list(network.widths),
-        "result": message,
-        **result,
-        "seconds": seconds,
-        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in packages},
-        "platform": platform.platform(),
-        "warnings": list(warned),
-        "table": _table(fitted, message, dataset, result, seconds),
-    }
-
-
-def _table(fitted: db.Fit, message: str, dataset: Dataset, result: dict[str, Any], seconds: float) -> dict[str, str]:
-    what = f"{dataset.num_samples} samples" if dataset.samples is not None else "covariance"
-    widths = " → ".join(str(width) for width in fitted.network.widths)
-    rows = {
-        "data": f"{dataset.name}: {what}, {dataset.dim} features",
-        "network": f"widths {widths}",
-        "loss reached": f"{result['final_loss']:.10g}",
-        "theoretical minimum": f"{result['minimal_loss']:.10g}",
-        "relative excess": f"{result['relative_excess']:.2e}",
-        "sharpness, stability limit": f"{result['sharpness']:.5g}, {result['stability_limit']:.5g}",
-        "asymptotic rate": f"{result['asymptotic_rate']:.5g}",
-    }
-    if result["steps"] is not None:
-        reached = "" if result["time"] is None else f", time {result['time']:.5g}"
-        rows["steps"] = f"{result['steps']}{reached}"
-        rows["largest balancedness gap"] = f"{result['largest_balancedness_gap']:.2e}"
-    rows["result"] = message
-    rows["seconds"] = f"{seconds:.1f}"
-    return rows

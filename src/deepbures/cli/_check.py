@@ -1,0 +1,106 @@
+"""What can be refused before any data are read or anything heavy is loaded."""
+
+import math
+
+SEEDS = 2**63
+"""Seeds are below this: JAX takes them as signed 64-bit integers."""
+
+
+def check_fit(
+    *,
+    rank: int,
+    depth: int,
+    hidden: int | None,
+    tau: float,
+    loss: str,
+    solver: str,
+    init: str,
+    horizon: float | None,
+    num_steps: int | None,
+    step_size: str,
+    tolerance: float,
+    seed: int,
+    overwrite: bool,
+    resume: bool,
+) -> float | str:
+    """Refuse what `fit` cannot do whatever the data; the step size as `deepbures.fit` takes it."""
+    _require(rank >= 1, f"--rank must be at least 1, but {rank} was given.")
+    _require(depth >= 1, f"--depth must be at least 1, but {depth} was given.")
+    if hidden is not None:
+        _require(
+            hidden >= rank,
+            f"--hidden must be at least the rank {rank} (narrower layers cannot carry it), but {hidden} was given.",
+        )
+        _require(
+            depth > 1,
+            f"--hidden {hidden} was given, but a network of depth 1 has no hidden layer: raise --depth or leave "
+            "--hidden out.",
+        )
+    _require(math.isfinite(tau) and tau >= 0, f"--tau must be finite and not negative, but {tau} was given.")
+    _require(
+        loss == "bw" or tau == 0,
+        f"--tau {tau} smooths the Bures-Wasserstein loss; the Frobenius loss has no smoothing: leave it out.",
+    )
+    _require(
+        math.isfinite(tolerance) and tolerance >= 0,
+        f"--tolerance must be finite and not negative, but {tolerance} was given.",
+    )
+    _require(
+        horizon is None or (math.isfinite(horizon) and horizon > 0),
+        f"--horizon must be finite and positive, but {horizon} was given.",
+    )
+    _require(
+        num_steps is None or 1 <= num_steps < 2**31,
+        f"--num-steps must be at least 1 and below 2³¹, but {num_steps} was given.",
+    )
+    step = _step_size(step_size)
+    for option, is_given, owners in (
+        ("--horizon", horizon is not None, ("flow",)),
+        ("--num-steps", num_steps is not None, ("descent",)),
+        ("--step-size", step != "sharpness", ("descent",)),
+        ("--init", init != "balanced", ("flow", "descent")),
+        ("--resume", resume, ("flow", "descent")),
+    ):
+        _require(
+            not is_given or solver in owners,
+            f"{option} belongs to --solver {' and '.join(owners)}, but --solver {solver} was given: leave it out.",
+        )
+    check_seed(seed)
+    _require(
+        not (overwrite and resume),
+        "--overwrite starts again and --resume goes on, but both were given: choose one.",
+    )
+    return step
+
+
+def check_seed(seed: int) -> None:
+    """Refuse what is no seed."""
+    _require(0 <= seed < SEEDS, f"--seed must be at least 0 and below 2⁶³, but {seed} was given.")
+
+
+def check_num(num: int) -> None:
+    """Refuse what is no number of draws."""
+    _require(num >= 1, f"--num must be at least 1, but {num} was given.")
+
+
+def _step_size(text: str) -> float | str:
+    if text in ("sharpness", "accelerated"):
+        return text
+    number = _number(text)
+    _require(
+        math.isfinite(number) and number > 0,
+        f'--step-size must be "sharpness", "accelerated" or a positive number, but {text!r} was given.',
+    )
+    return number
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
