@@ -30,7 +30,8 @@ class RungeKuttaChebyshev(diffrax.AbstractAdaptiveSolver[ChebyshevState]):
     An explicit method with s stages is stable for negative real eigenvalues down to −0.65 s²/h, so the cost of crossing
     a time span T at spectral radius ρ grows like √(ρT) instead of ρT. The linearization of a gradient flow is minus a
     Hessian: its eigenvalues are real, which is what the method is for. ρ is followed by one iteration of the power
-    method on exact Jacobian-vector products a step.
+    method on exact Jacobian-vector products a step. For autonomous fields, as gradient flows are: every stage is taken
+    at the time of the step's beginning.
 
     References
     ----------

@@ -13,7 +13,7 @@ from deepbures._precision import numpy_in_numpy_out
 from deepbures.landscape._curvature import extremes_at
 from deepbures.model import AbstractLoss, DeepLinearNetwork, Target
 from deepbures.training._driver import DIVERGED, RUNNING, Callback, Method, Problem, State, result_of
-from deepbures.training._dynamics import Weights, layer_gradients
+from deepbures.training._dynamics import Weights, layer_gradients, sum_of_squares
 from deepbures.training._observables import Record
 from deepbures.training._run import check_pair, train
 from deepbures.training._trajectory import Snapshot, Trajectory
@@ -76,10 +76,14 @@ class Descent(Method):
     rule: _Plain | _Optax | _Accelerated
 
     def start(self, weights: Weights, problem: Problem) -> State:
-        """Step 0; `inner` holds the optimizer's state and the squared gradient above which the run has diverged."""
-        _, gradient = layer_gradients(weights, problem.loss, problem.target)
-        dtype = gradient.dtype
-        limit = (problem.target.trace + (gradient**2).sum()) / jnp.asarray(jnp.finfo(dtype).eps, dtype) ** 2
+        """Step 0; `inner` holds the optimizer's state and the Σ_l ‖W_l‖² above which the run has diverged."""
+        dtype = weights[0].dtype
+        # At a balanced minimizer ‖W_l‖² ≤ k^{1−1/N} tr(Σ0)^{1/N}. A hundred times the norms of start and minimizer is
+        # far from both, and near enough that products of a hundred layers stay finite.
+        depth = len(weights)
+        bottleneck = min(weights[0].shape[-1], *(weight.shape[-2] for weight in weights))
+        reached = depth * bottleneck ** (1 - 1 / depth) * problem.target.trace ** (1 / depth)
+        limit = 1e4 * (sum_of_squares(weights) + reached)
         zero = jnp.zeros((), jnp.int32)
         return State(zero, zero, weights, (self.rule.init(weights), limit.astype(dtype)), zero)
 
@@ -98,10 +102,10 @@ class Descent(Method):
 
         def step(carry: Any) -> Any:
             iteration, position, weights, inner, status = carry
-            gradients, gradient = layer_gradients(weights, problem.loss, problem.target)
-            sound = (gradient**2).sum() <= limit  # False for NaN
-            active = sound & (status == RUNNING)
+            gradients, _ = layer_gradients(weights, problem.loss, problem.target)
             moved, moved_inner = self.rule.move(gradients, inner, weights)
+            sound = sum_of_squares(moved) <= limit  # False for NaN
+            active = sound & (status == RUNNING)
             keep = lambda new, old: jnp.where(active, new, old)  # noqa: E731
             weights = jax.tree.map(keep, moved, weights)
             inner = jax.tree.map(keep, moved_inner, inner)

@@ -107,7 +107,9 @@ def observe(
     net = DeepLinearNetwork(state.weights)
     records = {name: look(net, problem.target, problem.loss, problem.low) for name, look in observables}
     excess, norm = records["excess"], records["gradient_norm"]
-    scale = jnp.sqrt(problem.target.trace) * jnp.asarray(jnp.finfo(excess.dtype).eps, excess.dtype)
+    # The rounding error of a layer's gradient at a critical point: eps times the product of all factors' sizes.
+    power = 1 - 1 / (2 * len(state.weights))
+    scale = 8 * jnp.finfo(excess.dtype).eps * jnp.asarray(problem.target.trace) ** power
     status = jnp.where(norm <= scale, STATIONARY, state.status)
     status = jnp.where(excess <= problem.tolerance, CONVERGED, status)
     status = jnp.where(state.status == RUNNING, status, state.status)
