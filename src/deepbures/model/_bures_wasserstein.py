@@ -148,12 +148,16 @@ class BuresWasserstein(AbstractLoss):
         return (product @ v) * inverse[..., None, :] @ v.mT, (product, v, inverse)
 
     def _gram_hvp(self, w: Array, covariance: ProductCovariance, direction: Array) -> Array:
-        # D(G^{−½})[A] = −V [E_ij / (r_i r_j (r_i + r_j))] Vᵀ, E = Vᵀ (Wᵀ Σ0 A + Aᵀ Σ0 W) V; with x = 1/r the bracket
-        # is E_ij x_i² x_j² / (x_i + x_j), zero where a singular value is zero.
-        _, (product, v, inverse) = self._gram(w, covariance)
-        moved = jnp.asarray(covariance.matmul(direction))
-        cross = v.mT @ (product.mT @ direction) @ v
-        sums = inverse[..., :, None] + inverse[..., None, :]
-        weight = (inverse**2)[..., :, None] * (inverse**2)[..., None, :] / jnp.where(sums > 0, sums, 1)
-        change = (cross + cross.mT) * weight
-        return 2 * (direction - (moved @ v) * inverse[..., None, :] @ v.mT + (product @ v) @ change @ v.mT)
+        # P = Σ0^½ Q with Q the polar factor of Σ0^½ W = U diag(r) Vᵀ. In its derivative (`polar_derivative`) U occurs
+        # as Σ0^½ U = Σ0 W V/r =: y, and E = Uᵀ Σ0^½ A V as (Vᵀ Wᵀ Σ0 A V)_ij / r_i: products are enough. With x = 1/r
+        # (zero for zero singular values), 1/(r_i + r_j) = x_i x_j / (x_i + x_j).
+        _, (product, v, x) = self._gram(w, covariance)
+        moved = jnp.asarray(covariance.matmul(direction)) @ v
+        y = (product @ v) * x[..., None, :]
+        e = x[..., :, None] * (v.mT @ (product.mT @ direction) @ v)
+        known = e * (x > 0)[..., None, :]
+        sums = x[..., :, None] + x[..., None, :]
+        weight = x[..., :, None] * x[..., None, :] / jnp.where(sums > 0, sums, 1)
+        inner = (known - known.mT) * weight + x[..., :, None] * (e - known)
+        change = y @ inner + (moved - y @ e) * x[..., None, :]
+        return 2 * (direction - change @ v.mT)
