@@ -53,7 +53,7 @@ test: $(DEV_STAMP)  ## all checks: linter, format, types, import contracts, docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/mkdocs build --strict
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(DEV_STAMP)  ## only linter, format, types and import contracts
 	$(BIN)/ruff check
