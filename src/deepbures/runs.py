@@ -10,6 +10,7 @@ import math
 import os
 import platform
 import tempfile
+import zipfile
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -258,9 +259,16 @@ class RunFolder:
         if not path.exists():
             return None
         try:
+            _check_archive(path)
             return load_snapshot(path)
         except Exception as error:  # noqa: BLE001 — whatever a damaged archive raises, the user's way on is the same
             raise ValueError(f"{path} is damaged ({error}): start the run again with --overwrite.") from None
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse what is no whole archive: NumPy would leave the file open."""
+    if not zipfile.is_zipfile(path):
+        raise ValueError("not an .npz archive, or truncated")
 
 
 def load_model(path: Path) -> DeepLinearNetwork:
@@ -289,4 +297,8 @@ def load_model(path: Path) -> DeepLinearNetwork:
     if not file.exists():
         what = f"the folder {path} has no {MODEL}" if path.is_dir() else f"{path} does not exist"
         raise ValueError(f"MODEL must be the folder of a run, or a {MODEL} file, but {what}.")
+    try:
+        _check_archive(file)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{file} cannot be read as a model: {error}.") from None
     return DeepLinearNetwork.load(file)

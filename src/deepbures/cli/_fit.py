@@ -25,7 +25,9 @@ _ENDINGS = {
         "Stopped at a critical point above the minimum: the gradient vanished, the excess did not. Try another --seed "
         "or --init."
     ),
-    "finished": "Ran to the end without reaching the tolerance: raise --horizon, --num-steps or --tolerance.",
+    "finished": (
+        "Ran to the end without reaching the tolerance: raise --horizon (flow), --num-steps (descent) or --tolerance."
+    ),
     "max_steps": (
         "The solver of the flow took its largest number of steps before the horizon: try --solver descent, or raise "
         "--tolerance."
