@@ -55,6 +55,9 @@ class Init(StrEnum):
     close = "close"
 
 
+_INTERRUPTED = 130
+"""What typer makes of Ctrl-C (older versions raise Abort)."""
+
 _Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else there.")
 ]
@@ -251,11 +254,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     call = Invocation(arguments)
     try:
         with call.showing_warnings():
-            code = app(arguments or ["--help"], prog_name="deepbures", standalone_mode=False, obj=call)
+            code = app(arguments or ["--help"], prog_name="deepbures", standalone_mode=False, obj=call) or 0
+        if code == _INTERRUPTED:
+            raise KeyboardInterrupt
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 — whatever it is: one line, no traceback
         code, text = explain(error, debug="--debug" in arguments)
         say(f"deepbures: error: {text}")
         if "--json" in arguments:
             known = error.summary if isinstance(error, WorkError) else {}
             show_json({**known, "error": text, "exit_code": code})
-    return code or 0
+    return code

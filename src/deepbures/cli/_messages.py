@@ -63,7 +63,8 @@ def explain(error: BaseException, *, debug: bool) -> tuple[int, str]:
     # typer brings its own copy of click or uses an installed one: its errors are known by what they offer.
     format_message = getattr(error, "format_message", None)
     if format_message is not None:
-        return 2, _one_line(format_message().replace("Value error, ", "")) + _where_to_look(error)
+        text = _one_line(format_message().replace("Value error, ", "")).rstrip(".")
+        return 2, f"{text}.{_where_to_look(error)}"
     if isinstance(error, (KeyboardInterrupt, typer.Abort)):
         return 1, "interrupted"
     if isinstance(error, OSError) and error.filename is not None:
