@@ -587,25 +587,34 @@ def test_kill_9_and_resume_give_the_same_bits(call, tmp_path, long_run, uninterr
     assert_resumes(call, run, uninterrupted)
 
 
-def test_a_resumed_run_recomputes_nothing_before_the_checkpoint(call, tmp_path, monkeypatch):
-    """Ctrl-C as the driver sees it: at a callback, in this process, then twice more."""
-    monkeypatch.setattr("deepbures.cli._fit._SECONDS_PER_CHECKPOINT", 0.0)
+@pytest.mark.parametrize("solver, period", [("flow", 60), ("descent", 8)])
+def test_a_run_that_is_interrupted_again_and_again(call, tmp_path, monkeypatch, solver, period):
+    """Ctrl-C as the driver sees it, at every so many callbacks: each session goes on where the last one stopped."""
     from deepbures.cli import _fit
 
-    positions: list[float] = []
+    arguments = ["fit", SMALL, "--rank", 2, "--depth", 2, "--solver", solver, "--out"]
+    assert call(*arguments, "whole").code == 0
+    monkeypatch.setattr("deepbures.training._driver._SECONDS_PER_CALLBACK", 0.0)
     watch = _fit._Watcher.__call__
+    positions: list[float] = []
 
     def interrupt(self: Any, state: Any) -> None:
         watch(self, state)
         positions.append(state.position)
-        raise KeyboardInterrupt
+        if len(positions) % period == 0:
+            raise KeyboardInterrupt
 
     monkeypatch.setattr(_fit._Watcher, "__call__", interrupt)
-    for index in range(3):
-        done = call("fit", *LONG, "--out", "run", *(["--resume"] * (index > 0)))
-        assert done.code == 1 and done.out == ""
-        assert done.err.count("--resume") == 1 and "interrupted; the records so far are in run" in done.err
-    assert positions == sorted(set(positions)) and len(positions) == 3
+    sessions = 1
+    done = call(*arguments, "run")
+    while done.code == 1 and sessions < 50:
+        assert done.out == "" and done.err.count("--resume") == 1
+        assert "interrupted; the records so far are in run" in done.err
+        sessions += 1
+        done = call(*arguments, "run", "--resume")
+    assert done.code == 0 and sessions > 2 and positions == sorted(positions)
+    assert_same_bits(tmp_path / "run" / "model.npz", tmp_path / "whole" / "model.npz")
+    assert_same_bits(tmp_path / "run" / "trajectory.npz", tmp_path / "whole" / "trajectory.npz")
 
 
 def test_ctrl_c_before_training_begins(call, tmp_path, monkeypatch):

@@ -87,7 +87,7 @@ class _Watcher:
         # On the way from an excess of the size of the minimum to the tolerance, in decades.
         decades = np.log10(max(relative, 1e-300)) / np.log10(self.tolerance) if 0 < self.tolerance < 1 else 0.0
         done = float(np.clip(max(decades, state.position / state.end), 0.0, 1.0))
-        self.display.advance(done, f"{self.unit} {state.position:.4g}, relative excess {relative:.2e}")
+        self.display.advance("training", done, f"{self.unit} {state.position:.4g}, relative excess {relative:.2e}")
         if time.monotonic() - self.last > _SECONDS_PER_CHECKPOINT:
             try:
                 self.folder.write_checkpoint(state.snapshot())

@@ -35,8 +35,10 @@ class Display:
 
     def stage(self, description: str) -> None:
         """Something begins of which it is not known how long it takes."""
-        self._bar.update(self._task, description=description, total=None, where="")
+        task = self._bar.tasks[0]
+        task.total, task.completed = None, 0  # `update` cannot take a total away
+        self._bar.update(self._task, description=description, where="")
 
-    def advance(self, done: float, where: str) -> None:
-        """The share done, in [0, 1], and a word on where that is."""
-        self._bar.update(self._task, total=1.0, completed=done, where=where)
+    def advance(self, description: str, done: float, where: str) -> None:
+        """What goes on, the share of it that is done, in [0, 1], and where that is."""
+        self._bar.update(self._task, description=description, total=1.0, completed=done, where=where)

@@ -28,7 +28,7 @@ class _Draws:
         for index, start in enumerate(range(0, self.num, rows)):
             stop = min(start + rows, self.num)
             yield np.ascontiguousarray(self.network.sample(self._key(index), stop - start))
-            self.display.advance(stop / self.num, f"{stop} of {self.num} samples")
+            self.display.advance("sampling", stop / self.num, f"{stop} of {self.num} samples")
 
     def _key(self, index: int) -> int:
         if index == 0:
