@@ -120,7 +120,24 @@ class BuresWasserstein(AbstractLoss):
         if missing:
             move = jnp.concatenate([move, jnp.zeros((*move.shape[:-1], missing), move.dtype)], axis=-1)
         dq = polar_derivative(u, s, vh, move)[..., :, : w.shape[-1]]
-        return 2 * (direction - c.lift(root[..., :, None] * dq))
+        result = direction - c.lift(root[..., :, None] * dq)
+        if c.floor is not None:
+            result = result - self._rest_hvp(c.floor, direction - c.lift(c.blocks[1]), s, vh[..., :, : w.shape[-1]])
+        return 2 * result
+
+    def _rest_hvp(self, floor: Array, rest: Array, s: Array, vh: Array) -> Array:
+        # The part R of the direction where w is zero and the target σ² I. There X = D G = U S Vᵀ gets a further block
+        # of rows, √(σ²τ) I in columns of its own, whose derivative is σR in the columns of w. With H = X Xᵀ, block
+        # diagonal, dQ = d(H^{−½}) X + H^{−½} dX is, by divided differences of h ↦ h^{−½} and c = √(σ²τ),
+        #     dQ = σR (V diag(1/(s + c)) Vᵀ + (I − V Vᵀ)/c),
+        # V the rows of the right singular vectors that belong to w. Without smoothing the second term is a kink.
+        level = floor[..., None, None]
+        tau = jnp.asarray(self.tau, rest.dtype)
+        keep = nonzero(s, s.shape[-1], s.shape[-1])
+        sums = s + jnp.sqrt(floor * tau)[..., None]
+        moved = rest @ vh.mT
+        result = level * (moved * jnp.where(keep, 1 / jnp.where(keep, sums, 1), 0)[..., None, :]) @ vh
+        return result + jnp.sqrt(level / tau) * (rest - moved @ vh) if self.is_smooth else result
 
     def _procrustes(self, c: Coordinates) -> tuple[Array, Array, tuple[Array, Array, Array]]:
         """√λ, the factor G = [w, √τ I], and the thin SVD of diag(√λ) G."""

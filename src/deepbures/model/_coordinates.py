@@ -48,7 +48,11 @@ class Coordinates(NamedTuple):
 
 
 def coordinates(covariance: SpectralCovariance, *matrices: Array) -> Coordinates:
-    """Write matrices in coordinates in which the target is diagonal."""
+    """Write matrices in coordinates in which the target is diagonal.
+
+    Where the target has a floor, they hold the first matrix whole; of the others they lack the part orthogonal to it
+    and to the eigenvectors (where the target is floor · I).
+    """
     basis, values = jnp.asarray(covariance.basis), jnp.asarray(covariance.eigenvalues)
     n, r = basis.shape[-2:]
     inner = tuple(basis.mT @ w for w in matrices)
@@ -58,11 +62,16 @@ def coordinates(covariance: SpectralCovariance, *matrices: Array) -> Coordinates
     if covariance.floor is None:
         return Coordinates(values, inner, outside, n - r, None, lambda y: basis @ y)
     floor = jnp.asarray(covariance.floor)
-    # On the complement of Ω the target is floor · I: any orthonormal basis z of the columns' span diagonalizes it.
-    # Where the columns are dependent, QR fills z up with directions whose rows of R are zero; they decouple from the
-    # rest.
-    z, rows = jnp.linalg.qr(jnp.concatenate(outside, axis=-1))
-    parts = jnp.split(rows, len(matrices), axis=-1)
+    # On the complement of Ω the target is floor · I: any orthonormal basis z of the span of the first matrix's columns
+    # there diagonalizes it. It must not depend on the others, in which derivatives are linear. Where the columns are
+    # dependent, QR fills z up with directions whose rows of R are zero; they decouple from the rest. Only for the other
+    # matrices do these have to be orthogonal to Ω as well.
+    if len(matrices) == 1:
+        z, rows = jnp.linalg.qr(outside[0])
+        parts: tuple[Array, ...] = (rows,)
+    else:
+        z = jnp.linalg.qr(jnp.concatenate([basis, outside[0]], axis=-1))[0][..., r:]
+        parts = tuple(z.mT @ part for part in outside)
     blocks = tuple(jnp.concatenate([c, part], axis=-2) for c, part in zip(inner, parts, strict=True))
     extended = jnp.concatenate([values, jnp.broadcast_to(floor[..., None], (*values.shape[:-1], z.shape[-1]))], axis=-1)
     return Coordinates(
