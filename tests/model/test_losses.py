@@ -1,11 +1,13 @@
 """Losses and their derivatives against 120-digit arithmetic, and what they promise without formulas."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import deepbures as db
 
-from .oracle import LOSSES, PROBLEMS, cases
+from .oracle import BASIS, LOSSES, PROBLEMS, Oracle, cases, exact
 
 EPS = np.finfo(float).eps
 
@@ -68,3 +70,172 @@ def test_hessian_vector_product(problem, loss, m, rng):
         expected = oracle.curvature(w, a, b)
         tolerance = 10 * derivative_tolerance(problem, loss, w) * max(1, abs(expected))
         np.testing.assert_allclose((product * b).sum(), expected, rtol=0, atol=tolerance)
+
+
+# ------------------------------------------------------------------ what JAX makes of them
+
+
+DIFFERENTIATED = pytest.mark.parametrize(
+    "problem, loss",
+    [("singular", "tau=0"), ("singular", "tau=0.1"), ("spiked", "tau=0"), ("spiked", "tau=0.1")]
+    + [("operator", "tau=0"), ("operator", "frobenius")],
+)
+
+
+@DIFFERENTIATED
+def test_jax_derivatives_are_the_closed_forms(problem, loss, rng):
+    target, loss = PROBLEMS[problem].target, LOSSES[loss]
+    w, a, b = jnp.asarray(rng.standard_normal((3, 4, 3)))
+    value = lambda x: loss.value(x, target)  # noqa: E731
+    grad = lambda x: loss.grad(x, target)  # noqa: E731
+    gradient, product = loss.grad(w, target), loss.hvp(w, target, a)
+    close = lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-12, atol=1e-12)  # noqa: E731
+    close(jax.jit(jax.grad(value))(w), gradient)
+    close(jax.jvp(value, (w,), (a,))[1], (gradient * a).sum())
+    close(jax.jvp(grad, (w,), (a,))[1], product)
+    close(jnp.tensordot(jax.jit(jax.hessian(value))(w), a, 2), product)
+    stack = jnp.stack([w, b])
+    for function in (value, grad, lambda x: loss.hvp(x, target, a)):
+        close(jax.jit(jax.vmap(function))(stack), jnp.stack([function(w), function(b)]))
+
+
+@DIFFERENTIATED
+def test_reverse_over_reverse(problem, loss, rng):
+    """Transposes the Hessian-vector product in its direction, so it must be linear in it, step by step."""
+    target, loss = PROBLEMS[problem].target, LOSSES[loss]
+    w, a = jnp.asarray(rng.standard_normal((2, 4, 3)))
+    slope = lambda x: (jax.grad(lambda y: loss.value(y, target))(x) * a).sum()  # noqa: E731
+    np.testing.assert_allclose(jax.grad(slope)(w), loss.hvp(w, target, a), rtol=1e-12, atol=1e-12)
+
+
+def test_tau_and_target_may_be_mapped_over(rng):
+    w = jnp.asarray(rng.standard_normal((4, 3)))
+    taus, spectra = jnp.array([0.1, 0.7]), jnp.array([[4.0, 2.0, 1.0, 0.5], [3.0, 3.0, 1.0, 0.2]])
+
+    def value(tau, spectrum):
+        return db.BuresWasserstein(tau).value(w, db.Target.from_spectrum(spectrum, jnp.asarray(BASIS)))
+
+    for tau, spectrum, found in zip(taus, spectra, jax.jit(jax.vmap(value))(taus, spectra), strict=True):
+        truth = Oracle(BASIS * np.sqrt(spectrum), tau=float(tau)).value(w)
+        np.testing.assert_allclose(found, truth, rtol=1e-13)
+
+
+# ------------------------------------------------------------------ where naive formulas fail
+
+
+@pytest.mark.parametrize("angle", [1e-3, 1e-8, 1e-14])
+def test_value_near_the_optimum_keeps_its_digits(angle):
+    """A loss of order angle² · 1e-12 and more, at condition 1e12, where the trace formula sees nothing below 1e-16.
+
+    Condition of the value as a function of the entries of W: the difference W − F Q, of order angle, has the
+    rounding error eps of W itself; nothing more is lost, so that the relative error is ≲ 100 eps / angle.
+    """
+    problem = PROBLEMS["condition 1e12"]
+    move = np.random.default_rng(3).standard_normal((4, 4))
+    w = problem.factor * (1 + angle * np.random.default_rng(4).standard_normal(4)) @ np.linalg.qr(move)[0]
+    truth = problem.oracle(db.BuresWasserstein()).value(w)
+    assert 0 < truth < 100 * angle**2
+    np.testing.assert_allclose(
+        np.sqrt(db.BuresWasserstein().value(w, problem.target)), np.sqrt(truth), rtol=1e-13, atol=100 * EPS
+    )
+
+
+@pytest.mark.parametrize("tau", [0.1, 0.45])
+def test_smoothed_value_near_zero_keeps_its_digits(tau):
+    """W Wᵀ + τI = Σ0 up to a relative 1e-9: a loss of order 1e-18, and its root still right to rounding of W."""
+    problem = PROBLEMS["generic"]
+    w = BASIS * np.sqrt(problem.eigenvalues - tau) * (1 + 1e-9 * np.array([1.0, -2.0, 0.5, 3.0]))
+    loss = db.BuresWasserstein(tau)
+    truth = problem.oracle(loss).value(w)
+    assert 1e-19 < truth < 1e-16
+    np.testing.assert_allclose(np.sqrt(loss.value(w, problem.target)), np.sqrt(truth), atol=100 * EPS)
+
+
+@pytest.mark.parametrize("problem", [p for p in PROBLEMS if p != "operator"])
+@pytest.mark.parametrize("tau", [0.1, 1.5])
+def test_smoothed_loss_is_the_exact_loss_of_a_wider_matrix(problem, tau, rng):
+    target = PROBLEMS[problem].target
+    w = rng.standard_normal((4, 3))
+    wide = np.concatenate([w, np.sqrt(tau) * np.eye(4)], axis=1)
+    smooth, hard = db.BuresWasserstein(tau), db.BuresWasserstein()
+    np.testing.assert_allclose(smooth.value(w, target), hard.value(wide, target), rtol=1e-13)
+    gradient = hard.grad(wide, target)[:, :3]
+    np.testing.assert_allclose(smooth.grad(w, target), gradient, atol=1e-12 if problem != "condition 1e12" else 1e-8)
+
+
+# ------------------------------------------------------------------ kinks and rank-deficient matrices
+
+
+@pytest.mark.parametrize("problem", ["generic", "singular", "spiked", "operator"])
+def test_kinks_are_finite_and_of_least_norm(problem, rng):
+    """One-sided derivatives at a kink are ⟨2(W − FQ), A⟩ plus a nuclear norm; Q over the nonzero singular values."""
+    problem = PROBLEMS[problem]
+    loss = db.BuresWasserstein()
+    zero = np.zeros((4, 3))
+    np.testing.assert_array_equal(loss.grad(zero, problem.target), zero)
+    np.testing.assert_allclose(loss.value(zero, problem.target), problem.eigenvalues.sum(), rtol=1e-14)
+    np.testing.assert_allclose(loss.hvp(zero, problem.target, zero + 1), 2 * (zero + 1))
+    column = rng.standard_normal((4, 1))
+    for w in (np.concatenate([column, np.zeros((4, 2))], axis=1), column @ rng.standard_normal((1, 3))):
+        # One singular triple: F Q = Σ0 W/‖Σ0^½ W‖, whatever the factor.
+        covariance = problem.covariance
+        expected = 2 * (w - covariance @ w / np.sqrt(np.trace(w.T @ covariance @ w)))
+        np.testing.assert_allclose(loss.grad(w, problem.target), expected, atol=1e-12)
+        assert np.isfinite(loss.hvp(w, problem.target, rng.standard_normal((4, 3)))).all()
+        assert np.isfinite(loss.value(w, problem.target))
+
+
+@pytest.mark.parametrize("problem", ["generic", "repeated", "condition 1e12", "spiked", "operator"])
+@pytest.mark.parametrize("columns", [3, 4, 6])
+def test_hvp_along_rank_deficient_products(problem, columns, rng):
+    """Through a bottleneck of two, L(W_2(t) W_1(t)) along straight lines of the layers is twice differentiable:
+
+    d²L/dt² = ⟨∇²L[Ẇ], Ẇ⟩ + ⟨∇L, 2 A_2 A_1⟩, Ẇ = A_2 W_1 + W_2 A_1, A the velocities.
+    """
+    problem = PROBLEMS[problem]
+    w2, a2 = rng.standard_normal((2, 4, 2))
+    w1, a1 = rng.standard_normal((2, 2, columns))
+    loss, w, move = db.BuresWasserstein(), w2 @ w1, a2 @ w1 + w2 @ a1
+    expected = problem.oracle(loss).curvature_along(lambda t: (exact(w2) + t * exact(a2)) * (exact(w1) + t * exact(a1)))
+    found = (loss.hvp(w, problem.target, move) * move).sum()
+    found += (loss.grad(w, problem.target) * (2 * a2 @ a1)).sum()
+    tolerance = 1e-11 if problem.target.eigenvalues is None else 1e-12
+    if problem is PROBLEMS["condition 1e12"]:
+        tolerance = 1e-9  # second singular value about 1e-2 of the first: amplified by its square, and some
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=10 * tolerance)
+
+
+# ------------------------------------------------------------------ spiked targets in many dimensions
+
+
+def shapes_in(jaxpr):
+    """Shapes of every array that a computation makes, inner computations included."""
+    for equation in jaxpr.eqns:
+        yield from (variable.aval.shape for variable in equation.outvars)
+        for parameter in jax.tree.leaves(equation.params, is_leaf=lambda x: hasattr(x, "jaxpr") or hasattr(x, "eqns")):
+            inner = getattr(parameter, "jaxpr", parameter)
+            if hasattr(inner, "eqns"):
+                yield from shapes_in(inner)
+
+
+@pytest.mark.parametrize("tau", [0.0, 0.3])
+def test_spiked_targets_equal_the_dense_computation_and_form_no_large_matrix(tau, rng):
+    n, r, m = 64, 3, 4
+    f, w, a = rng.standard_normal((n, r)), rng.standard_normal((n, m)), rng.standard_normal((n, m))
+    spiked = db.Target.from_factor(f, floor=0.2)
+    dense = db.Target.from_covariance(f @ f.T + 0.2 * np.eye(n))
+    loss = db.BuresWasserstein(tau)
+    calls = {
+        "value": lambda w, target: loss.value(w, target),
+        "grad": lambda w, target: loss.grad(w, target),
+        "hvp": lambda w, target: loss.hvp(w, target, a),
+    }
+    for name, call in calls.items():
+        np.testing.assert_allclose(call(w, spiked), call(w, dense), rtol=1e-11, atol=1e-11, err_msg=name)
+        large = lambda target: [  # noqa: E731
+            s
+            for s in shapes_in(jax.make_jaxpr(lambda x: call(x, target))(jnp.asarray(w)).jaxpr)  # noqa: B023
+            if sum(size >= n for size in s) >= 2
+        ]
+        assert not large(spiked), name
+        assert large(dense) or name == "grad"  # the search finds what it looks for
