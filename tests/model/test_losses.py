@@ -1,13 +1,17 @@
 """Losses and their derivatives against 120-digit arithmetic, and what they promise without formulas."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import deepbures as db
 
-from .oracle import BASIS, LOSSES, PROBLEMS, Oracle, cases, exact
+from .oracle import BASIS, LOSSES, PROBLEMS, Oracle, cases, exact, orthonormal
 
 EPS = np.finfo(float).eps
 
@@ -77,8 +81,10 @@ def test_hessian_vector_product(problem, loss, m, rng):
 
 DIFFERENTIATED = pytest.mark.parametrize(
     "problem, loss",
-    [("singular", "tau=0"), ("singular", "tau=0.1"), ("spiked", "tau=0"), ("spiked", "tau=0.1")]
-    + [("operator", "tau=0"), ("operator", "frobenius")],
+    [
+        *itertools.product(["singular", "spiked"], ["tau=0", "tau=0.1"]),
+        *itertools.product(["operator"], ["tau=0", "frobenius"]),
+    ],
 )
 
 
@@ -239,3 +245,89 @@ def test_spiked_targets_equal_the_dense_computation_and_form_no_large_matrix(tau
         ]
         assert not large(spiked), name
         assert large(dense) or name == "grad"  # the search finds what it looks for
+
+
+# ------------------------------------------------------------------ invariances, for any draw
+
+SEEDS = st.integers(0, 2**32 - 1)
+NAMES = st.sampled_from([p for p in PROBLEMS if p not in ("operator", "condition 1e12")])
+TAUS = st.sampled_from([0.0, 0.1, 1.5])
+
+
+def draw(seed, problem):
+    rng = np.random.default_rng(seed)
+    problem = PROBLEMS[problem]
+    factor = np.concatenate([problem.factor, np.sqrt(problem.floor) * np.eye(4)], axis=1)
+    return rng, problem, factor, rng.standard_normal((4, 3)) * 10.0 ** rng.integers(-2, 3)
+
+
+@given(SEEDS, NAMES, TAUS)
+def test_rotation_equivariance(seed, problem, tau):
+    rng, problem, factor, w = draw(seed, problem)
+    q, loss = orthonormal(rng, 4, 4), db.BuresWasserstein(tau)
+    rotated = db.Target.from_factor(q @ factor)
+    tolerance = 200 * EPS * scale_of(w, problem, loss)
+    np.testing.assert_allclose(loss.value(q @ w, rotated), loss.value(w, problem.target), rtol=0, atol=tolerance)
+    np.testing.assert_allclose(loss.grad(q @ w, rotated), q @ loss.grad(w, problem.target), rtol=1e-6, atol=1e-9)
+
+
+@given(SEEDS, NAMES, st.sampled_from(list(LOSSES)))
+def test_gauge_and_lower_bound(seed, problem, loss):
+    """W V has the covariance of W; and no matrix of three columns is better than the closed-form minimum."""
+    rng, problem, _, w = draw(seed, problem)
+    loss, v = LOSSES[loss], orthonormal(rng, 3, 3)
+    tolerance = 200 * EPS * scale_of(w, problem, loss)
+    value = loss.value(w, problem.target)
+    np.testing.assert_allclose(loss.value(w @ v, problem.target), value, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(
+        loss.grad(w @ v, problem.target),
+        loss.grad(w, problem.target) @ v,
+        rtol=1e-6,
+        atol=1e-9 * (1 + np.abs(w).max()) ** 3,
+    )
+    assert value >= db.minimal_loss(problem.target, 3, loss) - tolerance
+
+
+@given(SEEDS, NAMES, TAUS, st.floats(-6, 6))
+def test_scaling(seed, problem, tau, exponent):
+    """L(√t W; tΣ0, tτ) = t L(W; Σ0, τ)."""
+    _, problem, factor, w = draw(seed, problem)
+    t, loss = 10**exponent, db.BuresWasserstein(tau)
+    scaled = db.BuresWasserstein(t * tau).value(np.sqrt(t) * w, db.Target.from_factor(np.sqrt(t) * factor))
+    np.testing.assert_allclose(
+        scaled / t, loss.value(w, problem.target), rtol=0, atol=200 * EPS * scale_of(w, problem, loss)
+    )
+
+
+# ------------------------------------------------------------------ bad input
+
+
+@pytest.mark.parametrize("tau", [-0.1, np.inf, np.nan])
+def test_bad_tau(tau):
+    with pytest.raises(ValueError, match=r"tau must be finite and not negative, but (-0\.1|inf|nan) was given"):
+        db.BuresWasserstein(tau)
+
+
+def test_tau_that_is_no_number():
+    with pytest.raises(TypeError, match=r"tau must be a number, but 'large' was given"):
+        db.BuresWasserstein("large")
+
+
+def test_shapes_that_do_not_fit():
+    target, loss = PROBLEMS["generic"].target, db.BuresWasserstein()
+    for method in (loss.value, loss.grad):
+        with pytest.raises(ValueError, match=r"shape \(n, m\) with n = 4, .* but has shape \(3, 2\).*net\.end_to_end"):
+            method(np.ones((3, 2)), target)
+    with pytest.raises(ValueError, match=r"has shape \(4,\)"):
+        loss.value(np.ones(4), target)
+    with pytest.raises(ValueError, match=r"direction must have the shape of w, \(4, 2\), but has shape \(4, 3\)"):
+        loss.hvp(np.ones((4, 2)), target, np.ones((4, 3)))
+    with pytest.raises(TypeError, match=r"w must be an array of real numbers, not complex"):
+        loss.value(np.ones((4, 2)) * 1j, target)
+
+
+def test_smoothing_needs_the_spectrum():
+    target, loss = PROBLEMS["operator"].target, db.BuresWasserstein(0.1)
+    for call in (lambda: loss.value(np.ones((4, 2)), target), lambda: db.minimal_loss(target, 2, loss)):
+        with pytest.raises(ValueError, match=r"smoothed loss \(tau = 0\.1\) of a target of dimension 4 known through"):
+            call()
