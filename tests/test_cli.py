@@ -454,7 +454,11 @@ def test_a_full_disk_costs_only_what_does_not_fit(call, tmp_path, monkeypatch, l
     kept = {"model.npz", "trajectory.npz", "report.html", "summary.json"} - {lost}
     assert set(done.json["files"]) == kept
     assert names(tmp_path / "run") == kept | {"request.json"}
-    assert all(name in done.json["error"] for name in kept)
+    assert all(name in done.json["error"] for name in kept) and "repeat with --resume" in done.json["error"]
+    monkeypatch.setattr(os, "replace", replace)
+    arguments = ["--rank", 2, "--solver", "descent", "--num-steps", 3, "--out", "run", "--resume"]
+    assert call("fit", SMALL, *arguments).code == 0
+    assert names(tmp_path / "run") == kept | {lost}
 
 
 def test_a_disk_that_is_full_from_the_start(refused, tmp_path, monkeypatch):

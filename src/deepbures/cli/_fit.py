@@ -223,7 +223,8 @@ def _write(
     summary["files"] = files
     if problems:
         kept = f"{', '.join(files)} in {folder.path} are whole" if files else "nothing could be written"
-        raise WorkError(f"{'; '.join(problems)} ({kept}). Make room, or choose another --out.", plain(summary))
+        again = "--overwrite" if trajectory is None else "--resume"
+        raise WorkError(f"{'; '.join(problems)} ({kept}). Mend that, then repeat with {again}.", plain(summary))
 
 
 def _report(path: Path, fitted: db.Fit, dataset: Dataset, summary: Mapping[str, Any]) -> Callable[[], None]:
