@@ -1,0 +1,125 @@
+"""The minimum over bounded rank: values, minimizers, and the excess far below the rounding of the loss."""
+
+import itertools
+import warnings
+
+import mpmath
+import numpy as np
+import pytest
+
+import deepbures as db
+from deepbures.landscape._minimum import minimum
+
+from . import oracle
+
+BASIS, LOSSES, PROBLEMS = oracle.BASIS, oracle.LOSSES, oracle.PROBLEMS
+
+
+def least(values, rank, loss):
+    """Of all subsets J with |J| ≤ rank (and λ_j > τ), the lowest value of a critical point, by enumeration."""
+    tau = getattr(loss, "tau", None)
+    candidates = []
+    for size in range(rank + 1):
+        for chosen in itertools.combinations(range(len(values)), size):
+            rest = np.delete(values, chosen)
+            if tau is None:
+                candidates.append((rest**2).sum())
+            elif tau == 0 or (values[list(chosen)] > tau).all():
+                candidates.append(((np.sqrt(rest) - np.sqrt(tau)) ** 2).sum())
+    return min(candidates)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 4])
+@pytest.mark.parametrize("problem, loss", oracle.cases())
+@pytest.mark.filterwarnings("ignore:tau = :UserWarning")  # their text has a test of its own
+def test_minimizer(problem, loss, rank, rng):
+    """Attains the closed-form value, has no slope within its rank, and no matrix of that rank near it is better."""
+    problem, loss = PROBLEMS[problem], LOSSES[loss]
+    target, values = problem.target, problem.eigenvalues
+    expected = least(values, rank, loss)
+    scale = values.sum() ** (2 if isinstance(loss, db.Frobenius) else 1) + 4 * getattr(loss, "tau", 0)
+    tolerance = 1e-13 * scale
+    np.testing.assert_allclose(db.minimal_loss(target, rank, loss), expected, rtol=0, atol=tolerance)
+    w = db.rank_k_minimizer(target, rank, loss)
+    assert w.shape == (4, rank)
+    np.testing.assert_allclose(loss.value(w, target), expected, rtol=0, atol=tolerance)
+    # A matrix exact to eps has the slope eps times the curvature, which reaches √(λ_1/τ) on the smoothed modes, and
+    # λ_1/λ_4 for a condition of 1e12 in the exact loss, where eps changes the smallest mode by its own size.
+    sharp = 1e3 if problem is PROBLEMS["condition 1e12"] else 1
+    assert np.abs(loss.grad(w, target)).max() < 1e-13 * sharp * 10 * scale
+    for size in (1e-3, 1e-2, 0.1, 1.0):
+        moved = w + size * rng.standard_normal((5, 4, rank))
+        assert all(loss.value(x, target) >= expected - tolerance for x in moved)
+
+
+@pytest.mark.parametrize("tau", [0.0, 0.1, 0.8])
+@pytest.mark.parametrize("rank", [1, 2, 3, 4])
+@pytest.mark.parametrize("size", [1e-1, 1e-5, 1e-10])
+def test_excess_far_below_rounding_of_the_loss(tau, rank, size, rng):
+    """L − L* for W = W* V + size · noise, down to 1e-20 of L.
+
+    The excess is a sum of squares of numbers of order `size` that are known to eps: relative error ≲ eps/size.
+    """
+    values = np.array([4.0, 2.0, 1.0, 0.5])
+    # A diagonal target: its eigenvectors hold to the last bit, and W* is the exact minimizer up to one rounding.
+    target, loss = db.Target.from_spectrum(values), db.BuresWasserstein(tau)
+    used = [j for j in range(rank) if values[j] > tau]
+    w = np.zeros((4, rank))
+    w[used, used] = np.sqrt(values[used] - tau)
+    w = w + size * rng.standard_normal((4, rank))
+    truth = oracle.Oracle(np.zeros((4, 4)), tau=tau)  # its root below: √2 is no double
+    with mpmath.workdps(oracle.DIGITS):
+        truth.covariance = mpmath.diag([mpmath.mpf(v) for v in values])
+        truth.root = mpmath.diag([mpmath.sqrt(mpmath.mpf(v)) for v in values])
+        roots = [mpmath.sqrt(mpmath.mpf(v)) - mpmath.sqrt(mpmath.mpf(tau)) for v in np.delete(values, used)]
+        lowest = mpmath.fsum(root**2 for root in roots)
+    expected = truth.value(w, minus=lowest)
+    assert 0 < expected < 1e3 * size**2
+    found = np.asarray(minimum(target, rank, loss).excess(w, target, loss))
+    np.testing.assert_allclose(found, expected, rtol=1e-13 + 200 * np.finfo(float).eps / size)
+
+
+@pytest.mark.parametrize("problem, loss", oracle.cases())
+def test_excess_far_from_the_minimum(problem, loss, rng):
+    """Where nothing cancels it is the loss less its minimum; for every form of a target."""
+    problem, loss = PROBLEMS[problem], LOSSES[loss]
+    w = 2 * rng.standard_normal((4, 3))
+    found = np.asarray(minimum(problem.target, 3, loss).excess(w, problem.target, loss))
+    expected = problem.oracle(loss).value(w) - least(problem.eigenvalues, 3, loss)
+    np.testing.assert_allclose(found, expected, rtol=1e-11)
+
+
+def test_unusable_modes_are_named():
+    target = db.Target.from_spectrum([4.0, 2.0, 1.0, 0.5])
+    message = (
+        r"tau = 1\.0 is not below 2 of the 4 leading eigenvalues of the target: mode\(s\) 3, 4 \(λ_3 = 1\) cannot be "
+        r"used, and stay at zero in the minimizer\. Lower tau or the rank"
+    )
+    with pytest.warns(UserWarning, match=message):
+        w = db.rank_k_minimizer(target, 4, db.BuresWasserstein(1.0))
+    np.testing.assert_allclose(np.linalg.svd(w, compute_uv=False), [3**0.5, 1, 0, 0], atol=1e-15)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        db.rank_k_minimizer(target, 2, db.BuresWasserstein(1.0))
+        db.rank_k_minimizer(PROBLEMS["singular"].target, 4, db.BuresWasserstein())
+
+
+def test_every_member_of_a_family_is_a_minimizer(rng):
+    """Where λ_k = λ_{k+1}, any rotation among the equal modes has the same loss."""
+    target, loss = PROBLEMS["repeated"].target, db.BuresWasserstein()
+    v = oracle.orthonormal(rng, 3, 2)
+    w = BASIS[:, :3] @ v * np.sqrt(2.0)
+    np.testing.assert_allclose(loss.value(w, target), db.minimal_loss(target, 2, loss), rtol=1e-13)
+    assert abs(np.asarray(minimum(target, 2, loss).excess(w, target, loss))) < 1e-13
+
+
+@pytest.mark.parametrize("function", [db.minimal_loss, db.rank_k_minimizer])
+def test_bad_input(function):
+    target = PROBLEMS["generic"].target
+    for rank in (0, 5):
+        with pytest.raises(ValueError, match=rf"must be at least 1 and at most 4 \(the dimension of the .* {rank} was"):
+            function(target, rank, db.BuresWasserstein())
+    with pytest.raises(TypeError, match=r"must be a whole number, but 1\.5 was given"):
+        function(target, 1.5, db.BuresWasserstein())
+    with pytest.raises(TypeError, match=r"of a object is not known in closed form: pass BuresWasserstein or Frobenius"):
+        function(target, 1, object())
