@@ -200,8 +200,9 @@ class DeepLinearNetwork(eqx.Module):
             If the file cannot be read or holds no network.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
+            # Opened here: given a path, np.load leaves the file open if it turns out to be damaged.
+            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
         except (OSError, ValueError, EOFError, AttributeError, TypeError, KeyError, BadZipFile, zlib.error) as error:
             raise ValueError(f"{path} cannot be read as a model (.npz written by save): {error}") from None
         depth = sum(name.startswith("weight_") for name in arrays)
