@@ -373,7 +373,7 @@ def as_key(key: Any) -> Any:
     """A JAX random key, from a key or a whole number."""
     if isinstance(key, jax.Array):
         return key
-    return jax.random.key(check_integer(key, "key", 0))
+    return jax.random.key(check_integer(key, "key", 0, 2**63 - 1))
 
 
 def _mean(mean: Array | None, shape: tuple[int, ...], like: Array) -> Array:

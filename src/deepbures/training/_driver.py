@@ -155,19 +155,17 @@ class _HostRun:
 
     def __init__(self, calls: "_Calls", marks: np.ndarray, low: Minimum, callback: Callback | None) -> None:
         self.calls, self.marks, self.low, self.callback = calls, marks, low, callback
+        # One append a record: an interruption leaves whole rows.
         self.rows: list[dict[str, Any]] = []
-        self.grid: list[tuple[Any, Any]] = []
         self.last_callback = time.monotonic()
 
     def note(self, state: State, records: dict[str, Any]) -> None:
-        self.rows.append(records)
-        self.grid.append((state.position, state.steps))
+        self.rows.append({**records, "_position": state.position, "_steps": state.steps})
 
     def stacked(self, count: int | None = None) -> dict[str, Any]:
-        pairs = list(zip(self.rows, self.grid, strict=True))[:count]
-        rows = [{**row, "_position": p, "_steps": s} for row, (p, s) in pairs]
         axis = self.calls.batch_axes
-        return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves], axis=axis), *rows)
+        stack = lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves], axis=axis)  # noqa: E731
+        return jax.tree.map(stack, *self.rows[:count])
 
     def snapshot(self, state: State, count: int | None = None) -> Snapshot:
         return Snapshot(tuple(np.asarray(leaf) for leaf in jax.tree.leaves(state)), self.stacked(count))
@@ -300,9 +298,7 @@ def _restore(snapshot: Snapshot, fresh: State, names: set[str], run: _HostRun) -
             "num_steps or horizon, and the same records."
         )
     for i in range(count):
-        row = jax.tree.map(lambda leaf, i=i: np.take(leaf, i, axis=axis), dict(snapshot.records))
-        run.grid.append((row.pop("_position"), row.pop("_steps")))
-        run.rows.append(row)
+        run.rows.append(jax.tree.map(lambda leaf, i=i: np.take(leaf, i, axis=axis), dict(snapshot.records)))
     state = jax.tree.unflatten(
         structure, [jnp.asarray(leaf, np.asarray(old).dtype) for leaf, old in zip(snapshot.leaves, leaves, strict=True)]
     )
@@ -324,8 +320,8 @@ def save_snapshot(snapshot: Snapshot, path: str | Path) -> None:
 
 def load_snapshot(path: str | Path) -> Snapshot:
     """Read a snapshot written by `save_snapshot`."""
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
+    with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
     count = sum(name.startswith("state_") for name in arrays)
     records: dict[str, Any] = {name[7:]: value for name, value in arrays.items() if name.startswith("record_")}
     parts = sorted(

@@ -177,7 +177,7 @@ def fit(
     for name, value, owner in (("horizon", horizon, "flow"), ("num_steps", num_steps, "descent")):
         if value is not None and solver != owner:
             raise ValueError(f"{name} belongs to the solver {owner!r}, but solver = {solver!r}: leave it out.")
-    seed = check_integer(seed, "seed", 0)
+    seed = check_integer(seed, "seed", 0, 2**63 - 1)
     if not float(target.trace) > 0:
         raise ValueError("The target has no variance: every feature is constant, and there is nothing to fit.")
     low = minimum(target, rank, objective)
