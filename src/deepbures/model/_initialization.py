@@ -151,6 +151,8 @@ def _balanced(key: Any, sizes: tuple[int, ...], scheme: str, scale: float, dtype
 def _close(sizes: tuple[int, ...], key: Any, target: Target, tau: float, margin: float | None) -> DeepLinearNetwork:
     check_number(tau, "tau")
     n, m, k = sizes[-1], sizes[0], min(sizes)
+    if n != target.dim:
+        raise ValueError(f"widths must end with {target.dim}, the dimension of the target, but {sizes} was given.")
     if target.eigenvalues is None:
         raise ValueError(
             "initialize(…, 'close') needs the full spectrum of the target, which one known through products lacks."
@@ -169,17 +171,22 @@ def _close(sizes: tuple[int, ...], key: Any, target: Target, tau: float, margin:
     gamma = random_orthogonal(gamma_key, n, np.float64)
     right = random_orthogonal(right_key, m, np.float64)[:k]
     _, basis = target.spectrum(n)
-    basis = np.asarray(basis, np.float64)
+    basis = np.linalg.qr(np.asarray(basis, np.float64))[0]  # eigenvectors in float32 are orthonormal to 1e-7 only
     base = basis * (values - tau) @ basis.T
     spread = gamma * (values[k - 1] * (2 - np.arange(1, n + 1) / n)) @ gamma.T
     reference = Target.from_spectrum(values, basis)
     s = 10.95
-    while True:
+    while s > float(np.finfo(np.float64).eps):
         eigenvalues, vectors = np.linalg.eigh(base + s * spread)
         w = vectors[:, ::-1][:, :k] * np.sqrt(np.maximum(eigenvalues[::-1][:k], 0)) @ right
         if _margin(w, reference, values, n, k, tau) >= margin:
             return balanced_network(w.astype(target.dtype), sizes)
         s *= 0.95
+    # Only where the margin of the minimizer itself is of the order of rounding.
+    raise ValueError(
+        f"No start with the margin {margin:.4g} found: that of the minimizer of rank {k}, {best:.4g}, is lost in "
+        "rounding, as eigenvalues of the target are too close to each other or to tau. Choose another bottleneck or tau."
+    )
 
 
 def _best_margin(values: np.ndarray, n: int, k: int, tau: float) -> float:
