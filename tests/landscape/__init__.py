@@ -1,4 +1,4 @@
-"""The oracle of the tests of models serves here too; folders of tests share no parent package, so it comes by path."""
+"""The oracle of the tests of models serves here too; test folders share no parent package, so it comes by path."""
 
 import importlib.util
 import sys

@@ -1,4 +1,4 @@
-"""Sharpness and asymptotic rate against the eigenvalues of the parameter-space Hessian, by automatic differentiation."""
+"""Sharpness and asymptotic rate against eigenvalues of the parameter-space Hessian, by automatic differentiation."""
 
 import jax
 import jax.flatten_util
