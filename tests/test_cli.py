@@ -150,7 +150,9 @@ def test_the_installed_command():
     "options, message",
     [
         ([], "Missing option '--rank'. See deepbures fit --help."),
-        (["--rank", "x"], "Invalid value for '--rank': "),
+        (["--rank", "two"], "'two'"),
+        (["--rank", 2.5], "'2.5'"),
+        (["--rank", 2, "--tau", "small"], "'small'"),
         (["--rank", 0], "--rank must be at least 1, but 0 was given."),
         (["--rank", 2, "--depth", 0], "--depth must be at least 1, but 0 was given."),
         (["--rank", 2, "--tau", -0.5], "--tau must be finite and not negative, but -0.5 was given."),
@@ -177,6 +179,9 @@ def test_the_installed_command():
         (["--rank", 2, "--seed", 2**63], "--seed must be at least 0 and below 2⁶³"),
         (["--rank", 2, "--resume", "--overwrite"], "both were given: choose one."),
         (["--rank", 2, "--folder", "x"], "No such option"),
+        (["--rank", 2, "--depht", 3], "--depth"),
+        (["--rank"], "--rank"),
+        (["other.csv", "--rank", 2], "other.csv"),
     ],
 )
 def test_bad_options_of_fit_are_refused_before_data_are_read(refused, tmp_path, options, message):

@@ -17,7 +17,7 @@ import typer
 from deepbures import __version__
 from deepbures.cli._check import check_fit, check_num, check_seed
 from deepbures.cli._messages import Invocation, WorkError, explain, say
-from deepbures.cli._show import show_json, show_summary
+from deepbures.cli._show import count, show_json, show_summary
 
 app = typer.Typer(
     name="deepbures",
@@ -53,6 +53,11 @@ class Init(StrEnum):
     uniform = "uniform"
     orthogonal = "orthogonal"
     close = "close"
+
+
+def _either(choices: type[StrEnum]) -> str:
+    *most, last = choices
+    return f"{', '.join(most)} or {last}"
 
 
 _INTERRUPTED = 130
@@ -92,9 +97,17 @@ def fit(
     depth: Annotated[int, typer.Option(help="Number of layers.")] = 1,
     hidden: Annotated[int | None, typer.Option(help="Width of hidden layers.", show_default="the rank")] = None,
     tau: Annotated[float, typer.Option(help="Smoothing of the loss, a variance.")] = 0.0,
-    loss: Annotated[LossName, typer.Option(help="Squared Bures-Wasserstein or Frobenius loss.")] = LossName.bw,
-    solver: Annotated[Solver, typer.Option(help="Closed form, gradient flow or gradient descent.")] = Solver.flow,
-    init: Annotated[Init, typer.Option(help="Start of the training.")] = Init.balanced,
+    loss: Annotated[
+        LossName,
+        typer.Option(help=f"Bures-Wasserstein or Frobenius, squared: {_either(LossName)}.", metavar="LOSS"),
+    ] = LossName.bw,
+    solver: Annotated[
+        Solver,
+        typer.Option(help=f"Minimizer, gradient flow or gradient descent: {_either(Solver)}.", metavar="SOLVER"),
+    ] = Solver.flow,
+    init: Annotated[
+        Init, typer.Option(help=f"Start of the training: {_either(Init)}.", metavar="SCHEME")
+    ] = Init.balanced,
     horizon: Annotated[float | None, typer.Option(help="Largest time of the flow.", show_default="long enough")] = None,
     num_steps: Annotated[
         int | None, typer.Option(help="Largest number of steps of descent.", show_default="long enough")
@@ -194,7 +207,7 @@ def sample(
     if as_json:
         show_json(result)
     else:
-        typer.echo(f"{result['num']} samples of {result['dim']} features: {result['out']}")
+        typer.echo(f"{count(result['num'], 'sample')} of {count(result['dim'], 'feature')}: {result['out']}")
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """What the commands say on standard error: warnings while they run, and one line for whatever ends them."""
 
 import contextlib
+import re
 import shlex
 import traceback
 import warnings
@@ -61,10 +62,8 @@ def explain(error: BaseException, *, debug: bool) -> tuple[int, str]:
     if debug:
         say("".join(traceback.format_exception(error)).rstrip())
     # typer brings its own copy of click or uses an installed one: its errors are known by what they offer.
-    format_message = getattr(error, "format_message", None)
-    if format_message is not None:
-        text = _one_line(format_message().replace("Value error, ", "")).rstrip(".")
-        return 2, f"{text}.{_where_to_look(error)}"
+    if hasattr(error, "format_message"):
+        return 2, f"{_usage(error).rstrip('.')}.{_where_to_look(error)}"
     if isinstance(error, (KeyboardInterrupt, typer.Abort)):
         return 1, "interrupted"
     if isinstance(error, OSError) and error.filename is not None:
@@ -77,6 +76,17 @@ def explain(error: BaseException, *, debug: bool) -> tuple[int, str]:
     if isinstance(error, (WorkError, OSError)):
         return 1, text
     return 1, f"unexpected {type(error).__name__}: {text} (--debug shows where)."
+
+
+def _usage(error: Any) -> str:
+    """What typer says of an argument that it cannot read, with the value that was given."""
+    text = _one_line(error.format_message()).replace("Value error, ", "")
+    details = getattr(error.__cause__, "errors", None)  # some versions of typer leave the reading to pydantic
+    given = repr(details()[0]["input"]) if details is not None else ""
+    if given in text:
+        return text
+    found = re.fullmatch(r"Invalid value for '(?P<name>.+?)': Input should be (?P<expected>a valid \w+)\b.*", text)
+    return f"{found['name']} must be {found['expected']}, but {given} was given" if found else f"{text} ({given})"
 
 
 def _where_to_look(error: Any) -> str:

@@ -31,10 +31,16 @@ def show_summary(summary: Mapping[str, Any]) -> None:
         typer.echo(f"Report: {folder / 'report.html'}")
 
 
+def count(number: int, noun: str) -> str:
+    """A number of things, in words that agree with it."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def _rows(summary: Mapping[str, Any]) -> dict[str, str]:
     data, request = summary["data"], summary["request"]
     size, dim = data["shape"]
-    what = f"{size} samples of {dim} features" if data["kind"] == "samples" else f"covariance of {dim} features"
+    features = count(dim, "feature")
+    what = f"{size} samples of {features}" if data["kind"] == "samples" else f"covariance of {features}"
     loss = "squared Bures-Wasserstein" if request["loss"] == "bw" else "squared Frobenius"
     smoothing = f", tau {request['tau']:g}" if request["tau"] else ""
     rows = {
@@ -53,7 +59,8 @@ def _rows(summary: Mapping[str, Any]) -> dict[str, str]:
     if summary["steps"] is not None:
         reached = "" if summary["time"] is None else f", time {summary['time']:.5g}"
         rows["steps"] = f"{summary['steps']}{reached}"
-        rows["balancedness gap"] = f"{summary['largest_balancedness_gap']:.2e} at most"
+        if len(summary["widths"]) > 2:
+            rows["balancedness gap"] = f"{summary['largest_balancedness_gap']:.2e} at most"
     rows["result"] = summary["result"]
     rows["seconds"] = f"{summary['seconds']:.1f}"
     return rows
