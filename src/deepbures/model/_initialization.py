@@ -185,7 +185,7 @@ def _close(sizes: tuple[int, ...], key: Any, target: Target, tau: float, margin:
     # Only where the margin of the minimizer itself is of the order of rounding.
     raise ValueError(
         f"No start with the margin {margin:.4g} found: that of the minimizer of rank {k}, {best:.4g}, is lost in "
-        "rounding, as eigenvalues of the target are too close to each other or to tau. Choose another bottleneck or tau."
+        "rounding, as eigenvalues of the target are too close to each other or to tau. Change the bottleneck or tau."
     )
 
 
