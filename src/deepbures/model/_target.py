@@ -163,7 +163,7 @@ class Target(eqx.Module):
             xp = namespace(s)
             return cls(location, ProductCovariance(s, xp.trace(s), (s * s).sum(), s.shape[-1]))
         xp = namespace(s)
-        values, vectors = xp.linalg.eigh((s + transpose(s)) / 2)
+        values, vectors = xp.linalg.eigh(s / 2 + transpose(s) / 2)
         values, vectors = values[..., ::-1], vectors[..., :, ::-1]
         if not is_tracer(s):
             lowest = float(np.min(np.asarray(values[..., -1]) + tolerance * np.asarray(values[..., 0])))
@@ -203,7 +203,7 @@ class Target(eqx.Module):
         check_number(floor, "floor")
         xp = namespace(f, floor)
         u, s, _ = xp.linalg.svd(f, full_matrices=False)
-        values = _without_noise(s * s, max(f.shape[-2:]), xp, squared=True)
+        values = _without_noise(_square(s), max(f.shape[-2:]), xp, squared=True)
         location = _mean(mean, (*f.shape[:-2], f.shape[-2]), f)
         if not is_tracer(floor) and not np.any(np.asarray(floor)):
             return cls(location, SpectralCovariance(u, values))
@@ -255,7 +255,7 @@ class Target(eqx.Module):
             xp = np
             mean, reduced = _reduce_rows(x)
         _, s, vh = xp.linalg.svd(reduced, full_matrices=False)
-        values = _without_noise(s * s / x.shape[0], max(x.shape), xp, squared=True)
+        values = _without_noise(_square(s) / x.shape[0], max(x.shape), xp, squared=True)
         return cls(mean, SpectralCovariance(transpose(vh), values))
 
     @classmethod
@@ -384,6 +384,15 @@ def _mean(mean: Array | None, shape: tuple[int, ...], like: Array) -> Array:
         raise ValueError(f"mean must have shape {shape}, but has shape {location.shape}.")
     check_finite(location, "mean")
     return location.astype(like.dtype)
+
+
+def _square(values: Array) -> Array:
+    """Squares, of which those beyond the range of numbers are refused."""
+    with np.errstate(over="ignore"):
+        squares = values * values
+    if not is_tracer(squares) and not np.isfinite(np.asarray(squares)).all():
+        raise ValueError(f"The variance of the target is beyond the range of {squares.dtype}: scale the data down.")
+    return squares
 
 
 def _without_noise(values: Array, size: int, xp: Any, *, squared: bool = False) -> Array:

@@ -1,5 +1,6 @@
 """From a target to a trained network in one call."""
 
+import math
 from typing import Any
 
 import equinox as eqx
@@ -178,8 +179,14 @@ def fit(
         if value is not None and solver != owner:
             raise ValueError(f"{name} belongs to the solver {owner!r}, but solver = {solver!r}: leave it out.")
     seed = check_integer(seed, "seed", 0, 2**63 - 1)
-    if not float(target.trace) > 0:
-        raise ValueError("The target has no variance: every feature is constant, and there is nothing to fit.")
+    total = float(target.trace)
+    if not math.isfinite(total):
+        raise ValueError(f"The variance of the target is beyond the range of {target.dtype}: scale the data down.")
+    if not total > 0:
+        raise ValueError(
+            "The target has no variance: every feature is constant (or varies by so little that its square is zero), "
+            "and there is nothing to fit."
+        )
     low = minimum(target, rank, objective)
     extremes = extremes_at(low, objective, depth, rank)
     if solver == "closed-form":
