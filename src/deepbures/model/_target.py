@@ -169,7 +169,7 @@ class Target(eqx.Module):
             lowest = float(np.min(np.asarray(values[..., -1]) + tolerance * np.asarray(values[..., 0])))
             if lowest < 0:
                 raise_negative(float(np.min(values)), float(np.max(values)), tolerance)
-        return cls(location, SpectralCovariance(vectors, _without_noise(values, s.shape[-1], xp)))
+        return cls(location, SpectralCovariance(vectors, _without_noise(_in_range(values), s.shape[-1], xp)))
 
     @classmethod
     def from_factor(cls, factor: Array, floor: float | Array = 0.0, *, mean: Array | None = None) -> "Target":
@@ -203,7 +203,7 @@ class Target(eqx.Module):
         check_number(floor, "floor")
         xp = namespace(f, floor)
         u, s, _ = xp.linalg.svd(f, full_matrices=False)
-        values = _without_noise(_square(s), max(f.shape[-2:]), xp, squared=True)
+        values = _without_noise(_in_range(_square(s)), max(f.shape[-2:]), xp, squared=True)
         location = _mean(mean, (*f.shape[:-2], f.shape[-2]), f)
         if not is_tracer(floor) and not np.any(np.asarray(floor)):
             return cls(location, SpectralCovariance(u, values))
@@ -255,7 +255,7 @@ class Target(eqx.Module):
             xp = np
             mean, reduced = _reduce_rows(x)
         _, s, vh = xp.linalg.svd(reduced, full_matrices=False)
-        values = _without_noise(_square(s) / x.shape[0], max(x.shape), xp, squared=True)
+        values = _without_noise(_in_range(_square(s) / x.shape[0]), max(x.shape), xp, squared=True)
         return cls(mean, SpectralCovariance(transpose(vh), values))
 
     @classmethod
@@ -387,12 +387,18 @@ def _mean(mean: Array | None, shape: tuple[int, ...], like: Array) -> Array:
 
 
 def _square(values: Array) -> Array:
-    """Squares, of which those beyond the range of numbers are refused."""
     with np.errstate(over="ignore"):
-        squares = values * values
-    if not is_tracer(squares) and not np.isfinite(np.asarray(squares)).all():
-        raise ValueError(f"The variance of the target is beyond the range of {squares.dtype}: scale the data down.")
-    return squares
+        return values * values
+
+
+def _in_range(eigenvalues: Array) -> Array:
+    """The eigenvalues, after a check that their sum has not overflowed."""
+    if not is_tracer(eigenvalues):
+        with np.errstate(over="ignore"):
+            total = np.asarray(eigenvalues).sum(-1)
+        if not np.isfinite(total).all():
+            raise ValueError(f"The variance of the target is beyond the range of {total.dtype}: scale the data down.")
+    return eigenvalues
 
 
 def _without_noise(values: Array, size: int, xp: Any, *, squared: bool = False) -> Array:
