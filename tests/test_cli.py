@@ -180,7 +180,6 @@ def test_the_installed_command():
         (["--rank", 2, "--resume", "--overwrite"], "both were given: choose one."),
         (["--rank", 2, "--folder", "x"], "No such option"),
         (["--rank", 2, "--depht", 3], "--depth"),
-        (["--rank"], "--rank"),
         (["other.csv", "--rank", 2], "other.csv"),
     ],
 )
@@ -250,6 +249,10 @@ BAD_DATA = [
     (_truncated("x.npy"), "truncated or damaged"),
     (_truncated("x.npz"), "truncated or damaged"),
     (_bytes("x.txt", b"1 2"), "cannot read 'x.txt'"),
+    (_npy(np.full((3, 2), 7.0)), "The target has no variance: every feature is constant"),
+    (_npy(np.eye(3) * 1e200), "beyond the range of float64: scale the data down."),
+    (_npy(np.eye(3) * 1e308, "--covariance"), "beyond the range of float64: scale the data down."),
+    (_npy(np.eye(3) * 1e-200), "varies by so little that its square is zero"),
     (lambda _: ["missing.npy"], "there is no file or folder 'missing.npy'"),
     (lambda _: ["digits", "--covariance"], "holds samples and cannot be read as a covariance matrix"),
     (lambda _: ["gaussian:dim=x"], "option dim of 'gaussian' must be a whole number"),
