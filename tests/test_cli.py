@@ -740,7 +740,8 @@ def test_covariance_of_the_samples_is_that_of_the_model(call, model, tmp_path):
 @pytest.mark.parametrize(
     "options, message",
     [
-        (["--num", 0, "--out", "x.npy"], "--num must be at least 1, but 0 was given."),
+        (["--num", 0, "--out", "x.npy"], "--num must be at least 1 and below 2⁶³, but 0 was given."),
+        (["--num", 2**63, "--out", "x.npy"], "below 2⁶³, but 9223372036854775808 was given."),
         (["--num", 5, "--out", "x.npy", "--seed", -1], "--seed must be at least 0"),
         (["--num", 5, "--out", "x.txt"], "--out must end in .npy, .npz, .csv, .parquet, but x.txt was given."),
         (["--num", 5, "--out", "x"], "--out must end in .npy"),
@@ -783,6 +784,13 @@ def test_samples_that_do_not_fit_on_the_disk(refused, model, tmp_path, suffix):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert message.startswith(f"{out}: ") and "File too large" in message
     assert out.read_text() == "old" and names(tmp_path) == {"model.npz", out.name}
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz", "csv"])
+def test_more_samples_than_the_disk_holds_are_refused_before_they_are_drawn(refused, model, tmp_path, suffix):
+    message = refused("sample", model, "--num", 2**61, "--out", f"x.{suffix}", code=1)
+    assert message.startswith(f"x.{suffix} would take ") and "GiB are free there: lower --num" in message
+    assert names(tmp_path) == {"model.npz"}
 
 
 # ---------------------------------------------------------------------- distance

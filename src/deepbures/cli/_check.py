@@ -80,7 +80,7 @@ def check_seed(seed: int) -> None:
 
 def check_num(num: int) -> None:
     """Refuse what is no number of draws."""
-    _require(num >= 1, f"--num must be at least 1, but {num} was given.")
+    _require(1 <= num < 2**63, f"--num must be at least 1 and below 2⁶³, but {num} was given.")
 
 
 def _step_size(text: str) -> float | str:

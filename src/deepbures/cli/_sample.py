@@ -1,6 +1,7 @@
 """`deepbures sample`: draws from a model, to a file."""
 
 import contextlib
+import shutil
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from deepbures.cli._messages import WorkError
 from deepbures.cli._progress import Display
 from deepbures.model import DeepLinearNetwork
 from deepbures.runs import load_model, write_atomically
@@ -83,6 +85,20 @@ _WRITERS: dict[str, Callable[[Path, _Draws], None]] = {
 }
 
 
+def _check_space(out: Path, draws: _Draws) -> None:
+    """Refuse what cannot fit on the disk, before hours of writing. In text, a number takes two bytes at least.
+
+    Parquet files are not judged: they are compressed.
+    """
+    least = {".npy": draws.dtype.itemsize, ".npz": draws.dtype.itemsize, ".csv": 2}.get(out.suffix.lower(), 0)
+    needed, free = draws.num * draws.network.dim * least, shutil.disk_usage(out.parent).free
+    if needed > free:
+        raise WorkError(
+            f"{out} would take {needed / 2**30:.3g} GiB, but {free / 2**30:.3g} GiB are free there: lower --num, or "
+            "choose another --out."
+        )
+
+
 def run_sample(model: Path, num: int, out: Path, seed: int, display: Display, *, overwrite: bool) -> dict[str, Any]:
     """Check the arguments, draw and write."""
     writer = _WRITERS.get(out.suffix.lower())
@@ -99,6 +115,7 @@ def run_sample(model: Path, num: int, out: Path, seed: int, display: Display, *,
     network = load_model(model)
     display.stage("sampling")
     draws = _Draws(network, num, seed, display)
+    _check_space(out, draws)
     write_atomically(out, lambda path: writer(path, draws))
     return {"model": str(model), "out": str(out), "num": num, "dim": network.dim, "seed": seed}
 
