@@ -84,7 +84,8 @@ def write_report(path: Path, fit: Fit, dataset: Dataset, summary: Mapping[str, A
     text = render_report(fit, dataset, summary)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        # The name of a file need not be text: what UTF-8 cannot hold is shown as \udc80 or the like.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
