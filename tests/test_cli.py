@@ -420,6 +420,27 @@ def test_divergence_is_a_failure_with_records(call, tmp_path):
     assert names(tmp_path / "run") == {"model.npz", "trajectory.npz", "report.html", "summary.json"}
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are text elsewhere")
+def test_a_file_name_that_is_no_text(call, tmp_path):
+    name = os.fsdecode(b"\xff \xc3\xa9.npy")
+    np.save(tmp_path / name, np.eye(3))
+    done = call("fit", name, "--rank", 1, "--solver", "closed-form", "--out", "run", "--json")
+    assert done.code == 0 and done.json["data"]["name"] == name and done.out.isascii()
+    assert json.loads((tmp_path / "run" / "summary.json").read_text(encoding="utf-8")) == done.json
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("options", [["--rank", "0", "--json"], ["--help"]])
+def test_a_standard_output_that_is_full_is_no_traceback(options):
+    code = "import sys; from deepbures.cli import main; sys.exit(main())"
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-c", code, "fit", "digits", *options]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == (2 if "0" in options else 1)
+    assert done.stderr.startswith("deepbures: error: ") and done.stderr.count("\n") == 1
+
+
 # ---------------------------------------------------------------------- the folder
 
 
@@ -479,9 +500,13 @@ def test_a_disk_that_is_full_from_the_start(refused, tmp_path, monkeypatch):
     assert names(tmp_path) == set()
 
 
-def test_without_the_libraries_of_the_report(call, tmp_path, monkeypatch):
-    monkeypatch.delitem(sys.modules, "deepbures.report", raising=False)
-    monkeypatch.setitem(sys.modules, "jinja2", None)
+@pytest.mark.parametrize("library", ["jinja2", "matplotlib"])
+def test_without_the_libraries_of_the_report(call, tmp_path, monkeypatch, library):
+    ours = [name for name in sys.modules if name.startswith(("deepbures.report", "deepbures.plot"))]
+    theirs = [name for name in sys.modules if name.startswith(f"{library}.")]
+    for name in [*ours, *theirs]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, library, None)
     done = call("fit", *FAST, "--out", "run", "--json")
     assert done.code == 0 and done.json["files"] == ["model.npz", "summary.json"]
     assert done.err.count("\n") == 1 and "report.html was left out" in done.err

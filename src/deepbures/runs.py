@@ -64,7 +64,8 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def _fill(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    # The name of a file need not be text: what UTF-8 cannot hold becomes \udc80 or the like, as JSON would escape it.
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def plain(value: Any) -> Any:

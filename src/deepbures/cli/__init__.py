@@ -4,6 +4,7 @@
 calls is imported when it runs, after its arguments have been checked.
 """
 
+import contextlib
 import io
 import re
 import sys
@@ -275,5 +276,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(f"deepbures: error: {text}")
         if "--json" in arguments:
             known = error.summary if isinstance(error, WorkError) else {}
-            show_json({**known, "error": text, "exit_code": code})
+            with contextlib.suppress(OSError):  # it may be standard output itself that cannot be written to
+                show_json({**known, "error": text, "exit_code": code})
     return code

@@ -66,14 +66,15 @@ def explain(error: BaseException, *, debug: bool) -> tuple[int, str]:
         return 2, f"{_usage(error).rstrip('.')}.{_where_to_look(error)}"
     if isinstance(error, (KeyboardInterrupt, typer.Abort)):
         return 1, "interrupted"
-    if isinstance(error, OSError) and error.filename is not None:
-        return 1, f"{error.filename}: {_one_line(error.strerror or error)}."
+    if isinstance(error, OSError):
+        what = _one_line(error.strerror or error)
+        return 1, f"{what}." if error.filename is None else f"{error.filename}: {what}."
     text = _one_line(error) or type(error).__name__
     if isinstance(error, (ValueError, TypeError, ImportError)):
         return 2, text
     if isinstance(error, MemoryError):
         return 1, f"out of memory ({text})."
-    if isinstance(error, (WorkError, OSError)):
+    if isinstance(error, WorkError):
         return 1, text
     return 1, f"unexpected {type(error).__name__}: {text} (--debug shows where)."
 

@@ -9,8 +9,8 @@ import typer
 
 
 def show_json(content: Mapping[str, Any]) -> None:
-    """One object on one line, of plain values."""
-    typer.echo(json.dumps(content, ensure_ascii=False, allow_nan=False))
+    """One object on one line, of plain values, in ASCII: right in whatever encoding a pipe has."""
+    typer.echo(json.dumps(content, allow_nan=False))
 
 
 def show_summary(summary: Mapping[str, Any]) -> None:
