@@ -205,7 +205,7 @@ def test_a_run_that_is_cut_short_says_so():
             "step_size must be a positive number, .* but 'big' was given",
         ),
         ({"solver": "flow", "tolerance": -1.0}, ValueError, "tolerance must be finite and not negative, but -1.0"),
-        ({"seed": -1}, ValueError, "seed must be at least 0, but -1 was given"),
+        ({"seed": -1}, ValueError, "seed must be at least 0 and at most 9223372036854775807, but -1 was given"),
         (
             {"solver": "flow", "init": "zeros"},
             ValueError,
