@@ -250,7 +250,8 @@ class Target(eqx.Module):
             check_finite(x, "samples")
             xp: Any = namespace(x)
             mean: Array = x.mean(0)
-            reduced: Array = xp.linalg.qr(x - mean, mode="r") if x.shape[0] > x.shape[1] else x - mean
+            centered = x - mean[None, :]
+            reduced: Array = xp.linalg.qr(centered, mode="r") if x.shape[0] > x.shape[1] else centered
         else:
             xp = np
             mean, reduced = _reduce_rows(x)
