@@ -65,6 +65,12 @@ class Oracle:
             w, move = exact(w), exact(direction) * STEP
             return float((self._loss(w + move) - self._loss(w - move)) / (2 * STEP))
 
+    def slope_ahead(self, w, direction):
+        """The one-sided derivative of L at W in direction A, at a kink too."""
+        with mpmath.workdps(DIGITS):
+            w, move = exact(w), exact(direction) * STEP
+            return float((self._loss(w + move) - self._loss(w)) / STEP)
+
     def curvature(self, w, one, other):
         """⟨∇²L(W)[A], B⟩ by central differences."""
         with mpmath.workdps(DIGITS):

@@ -96,13 +96,17 @@ def test_jax_derivatives_are_the_closed_forms(problem, loss, rng):
     grad = lambda x: loss.grad(x, target)  # noqa: E731
     gradient, product = loss.grad(w, target), loss.hvp(w, target, a)
     close = lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-12, atol=1e-12)  # noqa: E731
-    close(jax.jit(jax.grad(value))(w), gradient)
-    close(jax.jvp(value, (w,), (a,))[1], (gradient * a).sum())
-    close(jax.jvp(grad, (w,), (a,))[1], product)
-    close(jnp.tensordot(jax.jit(jax.hessian(value))(w), a, 2), product)
-    stack = jnp.stack([w, b])
-    for function in (value, grad, lambda x: loss.hvp(x, target, a)):
-        close(jax.jit(jax.vmap(function))(stack), jnp.stack([function(w), function(b)]))
+
+    @jax.jit
+    def derivatives(w, a):
+        slope, change = jax.jvp(value, (w,), (a,))[1], jax.jvp(grad, (w,), (a,))[1]
+        return jax.grad(value)(w), slope, change, jnp.tensordot(jax.hessian(value)(w), a, 2)
+
+    for found, expected in zip(derivatives(w, a), (gradient, (gradient * a).sum(), product, product), strict=True):
+        close(found, expected)
+    every = lambda x: (value(x), grad(x), loss.hvp(x, target, a))  # noqa: E731
+    for found, one, other in zip(jax.jit(jax.vmap(every))(jnp.stack([w, b])), every(w), every(b), strict=True):
+        close(found, jnp.stack([one, other]))
 
 
 @DIFFERENTIATED
@@ -129,16 +133,20 @@ def test_tau_and_target_may_be_mapped_over(rng):
 # ------------------------------------------------------------------ where naive formulas fail
 
 
-@pytest.mark.parametrize("angle", [1e-3, 1e-8, 1e-14])
-def test_value_near_the_optimum_keeps_its_digits(angle):
+@pytest.mark.parametrize(
+    "problem, angle",
+    [*itertools.product(["condition 1e12"], [1e-3, 1e-8, 1e-14]), ("low rank", 1e-8), ("few samples", 1e-8)],
+)
+def test_value_near_the_optimum_keeps_its_digits(problem, angle):
     """A loss of order angle² · 1e-12 and more, at condition 1e12, where the trace formula sees nothing below 1e-16.
 
     Condition of the value as a function of the entries of W: the difference W − F Q, of order angle, has the
     rounding error eps of W itself; nothing more is lost, so that the relative error is ≲ 100 eps / angle.
     """
-    problem = PROBLEMS["condition 1e12"]
-    move = np.random.default_rng(3).standard_normal((4, 4))
-    w = problem.factor * (1 + angle * np.random.default_rng(4).standard_normal(4)) @ np.linalg.qr(move)[0]
+    problem = PROBLEMS[problem]
+    r = problem.factor.shape[1]
+    move = np.random.default_rng(3).standard_normal((r, r))
+    w = problem.factor * (1 + angle * np.random.default_rng(4).standard_normal(r)) @ np.linalg.qr(move)[0]
     truth = problem.oracle(db.BuresWasserstein()).value(w)
     assert 0 < truth < 100 * angle**2
     np.testing.assert_allclose(
@@ -209,6 +217,80 @@ def test_hvp_along_rank_deficient_products(problem, columns, rng):
     if problem is PROBLEMS["condition 1e12"]:
         tolerance = 1e-9  # second singular value about 1e-2 of the first: amplified by its square, and some
     np.testing.assert_allclose(found, expected, rtol=tolerance, atol=10 * tolerance)
+
+
+@pytest.mark.parametrize("problem", ["generic", "singular", "spiked", "operator"])
+def test_one_sided_derivatives_at_kinks(problem, rng):
+    """In direction A: ⟨∇L, A⟩ − 2 ‖P_L Σ0^½ A P_R‖_*, P_L off range(Σ0^½ W), P_R onto ker(Σ0^½ W)."""
+    problem = PROBLEMS[problem]
+    loss, truth = db.BuresWasserstein(), problem.oracle(db.BuresWasserstein())
+    values, vectors = np.linalg.eigh(problem.covariance)
+    root = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
+    for w in (np.zeros((4, 3)), rng.standard_normal((4, 1)) @ [[1.0, -2.0, 0.0]]):
+        u, s, vh = np.linalg.svd(root @ w)
+        rank = int((s > 1e-12).sum())
+        left = np.eye(4) - u[:, :rank] @ u[:, :rank].T
+        right = vh[rank:].T @ vh[rank:]
+        for _ in range(3):
+            a = rng.standard_normal((4, 3))
+            kink = np.linalg.svd(left @ root @ a @ right, compute_uv=False).sum()
+            expected = truth.slope_ahead(w, a)
+            np.testing.assert_allclose((loss.grad(w, problem.target) * a).sum() - 2 * kink, expected, rtol=1e-7)
+
+
+# ------------------------------------------------------------------ what ties the loss to its gradient
+
+
+@pytest.mark.parametrize("problem", [p for p in PROBLEMS if p != "operator"])
+@pytest.mark.parametrize("m", [1, 3, 6])
+def test_the_loss_is_a_quarter_of_the_squared_gradient_and_what_no_column_reaches(problem, m, rng):
+    """L = ¼‖∇L‖² + ‖F − F U Uᵀ‖²; with m ≥ n columns and full rank the second term is zero."""
+    problem, loss = PROBLEMS[problem], db.BuresWasserstein()
+    w = rng.standard_normal((4, m))
+    f = np.concatenate([problem.factor, np.sqrt(problem.floor) * np.eye(4)], axis=1)
+    u, s, _ = np.linalg.svd(f.T @ w, full_matrices=False)
+    u = u[:, s > 1e-13 * s[0]]
+    expected = (loss.grad(w, problem.target) ** 2).sum() / 4 + ((f - f @ u @ u.T) ** 2).sum()
+    np.testing.assert_allclose(loss.value(w, problem.target), expected, rtol=1e-9)
+
+
+def nearby(rng, factor, num):
+    """Matrices at all distances from a minimizer, 1e-3 to 1 of it."""
+    size = 10 ** rng.uniform(-3, 0, (num, 1, 1))
+    return jnp.asarray(factor + size * rng.standard_normal((num, *factor.shape)))
+
+
+@pytest.mark.parametrize("spectrum", [[4.0, 2.0, 1.0, 0.5], [4.0, 3.9, 3.0, 1e-3], [1.0, 1.0, 0.1, 0.1]])
+def test_gradient_inequality_of_a_bottleneck(spectrum, rng):
+    """‖∇L‖² ≥ 4 (1 − λ_{k+1}/λ_k)(1 − e/gap) e on rank-k matrices with e = L − L* < gap = λ_k − λ_{k+1}."""
+    target, loss, k = db.Target.from_spectrum(spectrum, BASIS), db.BuresWasserstein(), 2
+    gap, ratio = spectrum[k - 1] - spectrum[k], spectrum[k] / spectrum[k - 1]
+    values, gradients = jax.jit(jax.vmap(lambda w: (loss.value(w, target), loss.grad(w, target))))(
+        nearby(rng, BASIS[:, :k] * np.sqrt(spectrum[:k]), 2000)
+    )
+    excess = np.asarray(values) - sum(spectrum[k:])
+    squares = (np.asarray(gradients) ** 2).sum((1, 2))
+    inside = excess < gap
+    assert inside.sum() > 300
+    bound = 4 * (1 - ratio) * (1 - excess / gap) * excess
+    assert (squares[inside] >= bound[inside] - 1e-13).all()
+    assert (squares[inside] < 30 * bound[inside]).any()  # and no idle bound
+
+
+@pytest.mark.parametrize("tau", [0.0, 0.2])
+def test_gradient_inequality_of_full_rank(tau, rng):
+    """‖∇L_τ‖² ≥ 8 K c² (L_τ − L*), c the smallest singular value of W, for both constants K of the certificates."""
+    spectrum = np.array([4.0, 2.0, 1.0, 0.5])
+    target, loss = db.Target.from_spectrum(spectrum, BASIS), db.BuresWasserstein(tau)
+    w = nearby(rng, BASIS * np.sqrt(spectrum - tau), 2000)
+    values, gradients = jax.jit(jax.vmap(lambda w: (loss.value(w, target), loss.grad(w, target))))(w)
+    values, squares = np.asarray(values), (np.asarray(gradients) ** 2).sum((1, 2))  # L* = 0
+    c = np.linalg.svd(np.asarray(w), compute_uv=False)[:, -1]
+    size = (np.sqrt(values) + np.sqrt(spectrum.sum())) ** 2
+    derived = spectrum[-1] / (2 * np.sqrt(spectrum[0]) * size**1.5)
+    paper = np.sqrt(tau * spectrum[-1]) / (2 * (2 * (values + spectrum.sum())) ** 2)
+    for constant in (derived, paper):
+        assert (squares >= 8 * constant * c**2 * values - 1e-14).all()
 
 
 # ------------------------------------------------------------------ spiked targets in many dimensions

@@ -7,7 +7,7 @@ import pytest
 
 import deepbures as db
 
-from .oracle import BASIS, PROBLEMS, orthonormal, samples_with
+from .oracle import BASIS, PROBLEMS, Oracle, orthonormal, samples_with
 
 TARGETS = pytest.mark.parametrize("problem", PROBLEMS)
 
@@ -63,6 +63,81 @@ def test_samples_by_blocks(rows, rng, monkeypatch, tmp_path):
         assert type(target.mean) is np.ndarray  # not a piece of the file
         np.testing.assert_allclose(target.mean, x.mean(0), rtol=1e-14)
         np.testing.assert_allclose(target.matmul(np.eye(5)), expected, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("rows", [3, 7])
+def test_samples_as_jax_arrays(rows, rng):
+    x = rng.standard_normal((rows, 4)) + 10.0
+    target = db.Target.from_samples(jnp.asarray(x))
+    assert isinstance(target.mean, jax.Array) and isinstance(target.eigenvalues, jax.Array)
+    np.testing.assert_allclose(target.mean, x.mean(0), rtol=1e-14)
+    np.testing.assert_allclose(target.matmul(jnp.eye(4)), np.cov(x.T, bias=True), atol=1e-13)
+
+
+def test_fewer_mapped_samples_than_features(rng, tmp_path):
+    x = rng.standard_normal((3, 5)) + 10.0
+    np.save(tmp_path / "x.npy", x)
+    target = db.Target.from_samples(np.load(tmp_path / "x.npy", mmap_mode="r"))
+    np.testing.assert_allclose(target.matmul(np.eye(5)), np.cov(x.T, bias=True), atol=1e-13)
+    np.testing.assert_array_equal(target.eigenvalues[2:], 0)  # three centered rows have rank two
+
+
+@pytest.mark.parametrize("bad, error", [(np.nan, ValueError), (-np.inf, ValueError), ("text", TypeError)])
+def test_bad_entries_of_a_later_block(bad, error, monkeypatch, tmp_path):
+    monkeypatch.setattr("deepbures.model._target._ROWS_PER_BLOCK", 4)
+    x = np.ones((10, 3)) if error is ValueError else np.full((10, 3), "a")
+    x[9, 2] = bad
+    np.save(tmp_path / "x.npy", x)
+    message = r"first at index \(9, 2\)\." if error is ValueError else "samples must be an array of real numbers, but have"
+    with pytest.raises(error, match=message):
+        db.Target.from_samples(np.load(tmp_path / "x.npy", mmap_mode="r"))
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        db.Target.from_samples(np.full((5, 3), 0.1)),
+        db.Target.from_covariance(np.zeros((3, 3))),
+        db.Target.from_factor(np.zeros((3, 1))),
+        db.Target.from_spectrum([0.0], np.eye(3)[:, :1]),
+    ],
+    ids=["samples", "covariance", "factor", "spectrum"],
+)
+def test_no_variance_at_all(target, rng):
+    """L_τ(W) = ‖W‖² + nτ: nothing to divide by, nothing to approximate."""
+    w, a = rng.standard_normal((2, 3, 2))
+    np.testing.assert_array_equal(target.eigenvalues, 0)
+    np.testing.assert_allclose(target.spectrum(3)[1].T @ target.spectrum(3)[1], np.eye(3), atol=1e-14)
+    for tau in (0.0, 0.5):
+        loss = db.BuresWasserstein(tau)
+        np.testing.assert_allclose(loss.value(w, target), (w**2).sum() + 3 * tau, rtol=1e-14)
+        np.testing.assert_allclose(loss.grad(w, target), 2 * w, rtol=1e-14)
+        np.testing.assert_allclose(loss.hvp(w, target, a), 2 * a, rtol=1e-14)
+        np.testing.assert_allclose(db.minimal_loss(target, 2, loss), 3 * tau, rtol=1e-14)
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.3])
+def test_factors_wider_than_high(floor, rng):
+    f, w = rng.standard_normal((4, 9)), rng.standard_normal((4, 2))
+    target = db.Target.from_factor(f, floor)
+    covariance = f @ f.T + floor * np.eye(4)
+    np.testing.assert_allclose(target.matmul(w), covariance @ w, rtol=1e-12)
+    np.testing.assert_allclose(target.eigenvalues, np.linalg.eigvalsh(covariance)[::-1], rtol=1e-12)
+    np.testing.assert_allclose(target.factor() @ target.factor().T, f @ f.T, atol=1e-12)
+    value = db.BuresWasserstein(0.1).value(w, target)
+    wide = np.concatenate([f, np.sqrt(floor) * np.eye(4)], axis=1)
+    np.testing.assert_allclose(value, Oracle(wide, tau=0.1).value(w), rtol=1e-13)
+
+
+def test_a_spectrum_with_fewer_vectors_than_dimensions(rng):
+    basis = orthonormal(rng, 5, 2)
+    target = db.Target.from_spectrum([1.0, 3.0], basis)  # sorted with their vectors
+    covariance = basis * [1.0, 3.0] @ basis.T
+    np.testing.assert_allclose(target.matmul(np.eye(5)), covariance, atol=1e-14)
+    np.testing.assert_allclose(target.eigenvalues, [3, 1, 0, 0, 0])
+    values, vectors = target.spectrum(4)
+    np.testing.assert_allclose(covariance @ vectors, vectors * values, atol=1e-14)
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(4), atol=1e-14)
 
 
 def test_mapped_integers(tmp_path):
@@ -144,6 +219,35 @@ def test_large_dense_covariances_are_used_through_products(monkeypatch, rng):
         db.Target.from_covariance(BASIS * np.array([4.0, 2.0, 1.0, -0.5]) @ BASIS.T)
     with pytest.raises(ValueError, match=r"too large to decompose \(limit 3\): build one target for each"):
         db.Target.from_covariance(np.stack([problem.covariance] * 2))
+
+
+def test_leading_spectrum_of_a_large_dense_covariance(monkeypatch, rng):
+    """Truncated, with a tie at the cut, singular, and with eigenvalues below zero by rounding."""
+    monkeypatch.setattr("deepbures.model._target.LARGEST_DECOMPOSED", 8)
+    monkeypatch.setattr(np.linalg, "eigh", None)  # no full decomposition
+    basis, values = orthonormal(rng, 40, 6), np.array([5.0, 3.0, 1.0, 1.0, 0.5, 0.1])
+    covariance = basis * values @ basis.T
+    target = db.Target.from_covariance((covariance + covariance.T) / 2)
+    assert target.eigenvalues is None
+    for k in (1, 3, 8):
+        found, vectors = target.spectrum(k)
+        np.testing.assert_allclose(found, [*values, 0, 0][:k], rtol=1e-12, atol=1e-13)
+        np.testing.assert_allclose(vectors.T @ vectors, np.eye(k), atol=1e-12)
+        np.testing.assert_allclose(covariance @ vectors, vectors * found, atol=1e-12)
+    np.testing.assert_allclose(db.minimal_loss(target, 3, db.BuresWasserstein()), 1.6, rtol=1e-13)
+    squared = (values[3:] ** 2).sum()
+    np.testing.assert_allclose(db.minimal_loss(target, 3, db.Frobenius()), squared, rtol=1e-12)
+    again = target.spectrum(3)[1]
+    np.testing.assert_array_equal(again, target.spectrum(3)[1])
+
+
+def test_frobenius_norm_of_an_operator_by_blocks(rng):
+    """More dimensions than a block of unit vectors holds."""
+    n = 300
+    values, w = 1 + np.arange(n) / n, rng.standard_normal((n, 2))
+    target = db.Target.from_operator(lambda w: values[:, None] * w, n, values.sum())
+    expected = ((w @ w.T - np.diag(values)) ** 2).sum()
+    np.testing.assert_allclose(db.Frobenius().value(w, target), expected, rtol=1e-12)
 
 
 def test_a_batch_of_covariances_is_its_members():
