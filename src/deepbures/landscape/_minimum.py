@@ -37,7 +37,11 @@ class Minimum(eqx.Module):
         return jnp.where(value > 1e-12 * zero, value, zero)
 
     def excess(self, w: Array, target: Target, loss: AbstractLoss) -> Array:
-        """L(W) − L*, from sums of terms that vanish at the minimum wherever the target's spectrum is known."""
+        """L(W) − L*, from sums of terms that vanish at the minimum wherever the target's spectrum is known.
+
+        For W of at least `rank` columns and of rank at most `rank`, as networks with that bottleneck have: the sums
+        are over `rank` modes, and rounding beyond that rank, which the loss would count, is left out.
+        """
         if isinstance(target.covariance, ProductCovariance) or not isinstance(loss, BuresWasserstein):
             return loss.value(w, target) - self.value
         c = coordinates(target.covariance, w)
@@ -49,9 +53,9 @@ class Minimum(eqx.Module):
 
             L − L* = ‖w − D Q‖² + Σ_{i≤k} (λ_i − μ)(1 − ‖row_i U‖²) + Σ_{i>k} (μ − λ_i) ‖row_i U‖²,
 
-        as tr Σ0 − ‖D U‖² − Σ_{i>k} λ_i = Σ_{i≤k} λ_i − ‖D U‖² and ‖U‖² = k. Near the minimum the rows i > k of U, U_b,
-        are small and 1 − ‖row_i U_a‖² cancels for the others; there, with U_bᵀU_b = B diag(sin²θ) Bᵀ and
-        U_a B = A diag(cos θ), it is Σ_j A_ij² sin²θ_j.
+        as tr Σ0 − ‖D U‖² − Σ_{i>k} λ_i = Σ_{i≤k} λ_i − ‖D U‖² and ‖U‖² = k. Near the minimum 1 − ‖row_i U‖² cancels;
+        it is computed as ‖e_i − U (row_i U)ᵀ‖², the part of e_i outside the range of U. (Where λ_k = λ_{k+1} the rows
+        i > k of U need not be small at a minimum; their modes have the weight zero, and the others keep their digits.)
         """
         values, w = c.eigenvalues, c.blocks[0]
         k = min(self.rank, values.shape[-1])
@@ -62,16 +66,9 @@ class Minimum(eqx.Module):
         if k == values.shape[-1]:
             return gap
         mu = (values[k - 1] + values[k]) / 2
-        above, below = u[:k], u[k:]
-        sines, b = jnp.linalg.eigh(below.T @ below)
-        sines = jnp.clip(sines, 0, 1)
-        turned = (above @ b) ** 2
-        missing = jnp.where(
-            sines[-1] < 0.5,
-            turned @ (sines / jnp.maximum(1 - sines, 0.5)),
-            1 - turned.sum(-1),
-        )
-        return gap + ((values[:k] - mu) * missing).sum() + ((mu - values[k:]) * (below**2).sum(-1)).sum()
+        missing = jnp.eye(values.shape[-1], k, dtype=u.dtype) - u @ u[:k].T
+        kept = ((mu - values[k:]) * (u[k:] ** 2).sum(-1)).sum()
+        return gap + ((values[:k] - mu) * (missing**2).sum(-2)).sum() + kept
 
     def _smoothed_excess(self, c: Coordinates, loss: BuresWasserstein) -> Array:
         """With T* the transport map at the minimizer (1 on the used modes, √(λ_i/τ) on the others), S = W Wᵀ + τ I,
