@@ -11,6 +11,7 @@ import deepbures as db
 from . import oracle
 
 GENERIC, TIED, SMALL = [4.0, 2.0, 1.0, 0.5], [2.0, 2.0, 1.0, 0.5], [2.0, 1.9, 0.3, 0.01]
+SINGULAR = [4.0, 2.0, 0.0, 0.0]
 EXACT, FLAT, FROBENIUS = db.BuresWasserstein(), db.BuresWasserstein(1.5), db.Frobenius()
 
 
@@ -40,6 +41,7 @@ def spectrum_at_the_minimizer(values, rank, loss, widths):
         (GENERIC, 2, EXACT, (2, 2, 2, 4)),
         (TIED, 1, EXACT, (1, 1, 4)),
         (TIED, 2, EXACT, (2, 2, 4)),
+        (SINGULAR, 2, EXACT, (2, 2, 4)),  # at the rank of the target
         (GENERIC, 2, db.BuresWasserstein(0.1), (3, 2, 2, 4)),
         (GENERIC, 4, db.BuresWasserstein(0.1), (4, 4)),
         (GENERIC, 2, db.BuresWasserstein(0.75), (2, 2, 4)),  # λ_4 < τ < λ_3, both out of reach of the rank

@@ -3,9 +3,11 @@
 import itertools
 import warnings
 
+import jax
 import mpmath
 import numpy as np
 import pytest
+import scipy.optimize
 
 import deepbures as db
 from deepbures.landscape._minimum import minimum
@@ -52,6 +54,36 @@ def test_minimizer(problem, loss, rank, rng):
         assert all(loss.value(x, target) >= expected - tolerance for x in moved)
 
 
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("problem", ["generic", "spiked", "few samples"])
+def test_a_search_finds_this_minimum(problem, loss, rng):
+    """Quasi-Newton from random starts, which knows nothing of eigenvectors: its best is the closed form, no less."""
+    problem, loss = PROBLEMS[problem], LOSSES[loss]
+    function = jax.jit(jax.value_and_grad(lambda x: loss.value(x.reshape(4, 2), problem.target)))
+    found = [
+        scipy.optimize.minimize(function, rng.standard_normal(8), jac=True, options={"gtol": 1e-9}).fun
+        for _ in range(4)
+    ]
+    scale = problem.eigenvalues.sum() ** (2 if isinstance(loss, db.Frobenius) else 1)
+    np.testing.assert_allclose(min(found), db.minimal_loss(problem.target, 2, loss), rtol=0, atol=1e-12 * scale)
+
+
+def diagonal_oracle(values, tau):
+    """The oracle of diag(values), exactly: its root is no matrix of doubles."""
+    truth = oracle.Oracle(np.zeros((len(values), len(values))), tau=tau)
+    with mpmath.workdps(oracle.DIGITS):
+        truth.covariance = mpmath.diag([mpmath.mpf(v) for v in values])
+        truth.root = mpmath.diag([mpmath.sqrt(mpmath.mpf(v)) for v in values])
+    return truth
+
+
+def exact_minimum(values, used, tau):
+    """Σ (√λ_i − √τ)² over the modes that are not used, in many digits."""
+    with mpmath.workdps(oracle.DIGITS):
+        rest = np.delete(values, used)
+        return mpmath.fsum((mpmath.sqrt(mpmath.mpf(v)) - mpmath.sqrt(mpmath.mpf(tau))) ** 2 for v in rest)
+
+
 @pytest.mark.parametrize("tau", [0.0, 0.1, 0.8])
 @pytest.mark.parametrize("rank", [1, 2, 3, 4])
 @pytest.mark.parametrize("size", [1e-1, 1e-5, 1e-10])
@@ -67,16 +99,66 @@ def test_excess_far_below_rounding_of_the_loss(tau, rank, size, rng):
     w = np.zeros((4, rank))
     w[used, used] = np.sqrt(values[used] - tau)
     w = w + size * rng.standard_normal((4, rank))
-    truth = oracle.Oracle(np.zeros((4, 4)), tau=tau)  # its root below: √2 is no double
-    with mpmath.workdps(oracle.DIGITS):
-        truth.covariance = mpmath.diag([mpmath.mpf(v) for v in values])
-        truth.root = mpmath.diag([mpmath.sqrt(mpmath.mpf(v)) for v in values])
-        roots = [mpmath.sqrt(mpmath.mpf(v)) - mpmath.sqrt(mpmath.mpf(tau)) for v in np.delete(values, used)]
-        lowest = mpmath.fsum(root**2 for root in roots)
-    expected = truth.value(w, minus=lowest)
+    expected = diagonal_oracle(values, tau).value(w, minus=exact_minimum(values, used, tau))
     assert 0 < expected < 1e3 * size**2
     found = np.asarray(minimum(target, rank, loss).excess(w, target, loss))
     np.testing.assert_allclose(found, expected, rtol=1e-13 + 200 * np.finfo(float).eps / size)
+
+
+@pytest.mark.parametrize("tau", [0.0, 0.1])
+@pytest.mark.parametrize(
+    "floor, spikes, rank",
+    [(0.0, [4.0, 2.0], 1), (0.0, [4.0, 2.0], 2), (0.25, [4.0, 2.0], 1), (0.25, [4.0, 2.0], 2), (0.25, [4.0], 3)],
+)
+def test_excess_of_factors_and_spiked_targets(tau, floor, spikes, rank, rng):
+    """Where eigenvectors are not all held: near the minimum, with modes of the floor among the used ones too.
+
+    With these λ_k = λ_{k+1}, and the minimum is attained all along a family. The smoothed excess, whose sum leaves out
+    the last of the equal modes wherever on the family W is, is right to eps of the target only there.
+    """
+    r, size = len(spikes), 1e-8
+    target, loss = db.Target.from_spectrum(spikes, np.eye(6)[:, :r]), db.BuresWasserstein(tau)
+    if floor:
+        target = db.Target.from_factor(np.eye(6)[:, :r] * np.sqrt(spikes), floor)
+    values = np.array([v + floor for v in spikes] + [floor] * (6 - r))
+    w = np.zeros((6, rank))
+    w[range(rank), range(rank)] = np.sqrt(values[:rank] - tau)
+    w = w + size * rng.standard_normal(w.shape)
+    expected = diagonal_oracle(values, tau).value(w, minus=exact_minimum(values, range(rank), tau))
+    assert 0 < expected < 1e3 * size**2
+    found = np.asarray(minimum(target, rank, loss).excess(w, target, loss))
+    absolute = 16 * np.finfo(float).eps * values.sum() if tau and rank > r and floor else 0
+    np.testing.assert_allclose(found, expected, rtol=1000 * np.finfo(float).eps / size, atol=absolute)
+
+
+@pytest.mark.parametrize("size", [1e-2, 1e-5, 1e-10])
+def test_excess_along_a_family_of_minimizers(size, rng):
+    """λ_2 = λ_3 and rank 2: W uses a mixture of the two, and the excess keeps its digits all the same."""
+    values = np.array([4.0, 2.0, 2.0, 0.5])
+    target, loss = db.Target.from_spectrum(values), db.BuresWasserstein()
+    w = np.zeros((4, 2))
+    w[0, 0], w[1, 1], w[2, 1] = 2.0, np.sqrt(2.0) * 0.6, np.sqrt(2.0) * 0.8
+    w = w + size * rng.standard_normal((4, 2))
+    expected = diagonal_oracle(values, 0.0).value(w, minus=exact_minimum(values, [0, 1], 0.0))
+    found = np.asarray(minimum(target, 2, loss).excess(w, target, loss))
+    np.testing.assert_allclose(found, expected, rtol=1e-13 + 200 * np.finfo(float).eps / size)
+
+
+@pytest.mark.parametrize("tau", [0.0, 0.1])
+def test_excess_through_a_bottleneck(tau, rng):
+    """The product of layers in doubles has rounding beyond its rank, 1e-16, which L counts and this must not."""
+    values, size = np.array([4.0, 2.0, 1.0, 0.5]), 1e-10
+    target, loss = db.Target.from_spectrum(values), db.BuresWasserstein(tau)
+    above = np.zeros((4, 2))
+    above[[0, 1], [0, 1]] = np.sqrt(values[:2] - tau)
+    above += size * rng.standard_normal((4, 2))
+    below = np.array([[0.6, 0.8, 0.0, 0.0], [0.0, 0.0, 0.8, -0.6]])  # rows orthonormal, but in the last bit
+    truth = diagonal_oracle(values, tau)
+    with mpmath.workdps(oracle.DIGITS):
+        product = oracle.exact(above) * oracle.exact(below)
+        expected = float(truth._loss(product) - exact_minimum(values, [0, 1], tau))
+    found = np.asarray(minimum(target, 2, loss).excess(above @ below, target, loss))
+    np.testing.assert_allclose(found, expected, rtol=200 * np.finfo(float).eps / size)
 
 
 @pytest.mark.parametrize("problem, loss", oracle.cases())
