@@ -88,7 +88,9 @@ def test_bad_entries_of_a_later_block(bad, error, monkeypatch, tmp_path):
     x = np.ones((10, 3)) if error is ValueError else np.full((10, 3), "a")
     x[9, 2] = bad
     np.save(tmp_path / "x.npy", x)
-    message = r"first at index \(9, 2\)\." if error is ValueError else "samples must be an array of real numbers, but have"
+    message = (
+        r"first at index \(9, 2\)\." if error is ValueError else "samples must be an array of real numbers, but have"
+    )
     with pytest.raises(error, match=message):
         db.Target.from_samples(np.load(tmp_path / "x.npy", mmap_mode="r"))
 
