@@ -116,6 +116,14 @@ def test_a_target_known_through_products():
     np.testing.assert_allclose(db.asymptotic_rate(target, 2, EXACT, depth=2), 2 * 2 * (1 - 1 / 2) * 2**0.5, rtol=1e-12)
 
 
+@pytest.mark.parametrize("loss, expected", [(EXACT, 2 * 1.5), (FROBENIUS, 2 * 6.0)])
+def test_ties_are_seen_through_rounding(loss, expected):
+    """Eigenvalues 2, 2, 2, ½ of a dense matrix differ in their last bits: that is no slow mode, but a family."""
+    target = oracle.PROBLEMS["repeated"].target
+    assert len(set(target.eigenvalues[:3])) > 1
+    np.testing.assert_allclose(db.asymptotic_rate(target, 2, loss), expected, rtol=1e-12)
+
+
 @pytest.mark.parametrize("function", [db.sharpness, db.asymptotic_rate])
 def test_bad_input(function):
     target = db.Target.from_spectrum(GENERIC)
