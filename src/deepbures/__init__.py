@@ -13,8 +13,18 @@ if TYPE_CHECKING:
     from deepbures.landscape import sharpness as sharpness
     from deepbures.metric import bures_wasserstein_distance as bures_wasserstein_distance
     from deepbures.metric import bures_wasserstein_distance_factors as bures_wasserstein_distance_factors
+    from deepbures.metric import bures_wasserstein_distance_mixed as bures_wasserstein_distance_mixed
+    from deepbures.metric import pairwise_bures_wasserstein_distance as pairwise_bures_wasserstein_distance
+    from deepbures.metric import (
+        pairwise_bures_wasserstein_distance_factors as pairwise_bures_wasserstein_distance_factors,
+    )
+    from deepbures.metric import pairwise_squared_bures_wasserstein as pairwise_squared_bures_wasserstein
+    from deepbures.metric import (
+        pairwise_squared_bures_wasserstein_factors as pairwise_squared_bures_wasserstein_factors,
+    )
     from deepbures.metric import squared_bures_wasserstein as squared_bures_wasserstein
     from deepbures.metric import squared_bures_wasserstein_factors as squared_bures_wasserstein_factors
+    from deepbures.metric import squared_bures_wasserstein_mixed as squared_bures_wasserstein_mixed
     from deepbures.metric import squared_frechet_distance as squared_frechet_distance
     from deepbures.metric import squared_frechet_distance_from_moments as squared_frechet_distance_from_moments
     from deepbures.metric import transport_map as transport_map
@@ -40,6 +50,12 @@ _ROOMS = {
         "bures_wasserstein_distance",
         "squared_bures_wasserstein_factors",
         "bures_wasserstein_distance_factors",
+        "squared_bures_wasserstein_mixed",
+        "bures_wasserstein_distance_mixed",
+        "pairwise_squared_bures_wasserstein",
+        "pairwise_bures_wasserstein_distance",
+        "pairwise_squared_bures_wasserstein_factors",
+        "pairwise_bures_wasserstein_distance_factors",
         "transport_map",
         "squared_frechet_distance",
         "squared_frechet_distance_from_moments",

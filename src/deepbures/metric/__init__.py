@@ -1,6 +1,7 @@
 """Distances and optimal maps between covariances: of matrices, factors and samples, in any array library.
 
-Nothing here knows of targets or networks. Arguments are plain arrays of NumPy or JAX, of one dtype, with leading batch
+Nothing here knows of targets or networks. Arguments are plain arrays of NumPy, PyTorch or JAX (CuPy
+by the array API), of one dtype, with leading batch
 dimensions that broadcast; results are of the same library and precision.
 """
 
@@ -12,4 +13,14 @@ from deepbures.metric._factors import squared_bures_wasserstein_factors as squar
 from deepbures.metric._frechet import squared_frechet_distance as squared_frechet_distance
 from deepbures.metric._frechet import (
     squared_frechet_distance_from_moments as squared_frechet_distance_from_moments,
+)
+from deepbures.metric._mixed import bures_wasserstein_distance_mixed as bures_wasserstein_distance_mixed
+from deepbures.metric._mixed import squared_bures_wasserstein_mixed as squared_bures_wasserstein_mixed
+from deepbures.metric._pairwise import pairwise_bures_wasserstein_distance as pairwise_bures_wasserstein_distance
+from deepbures.metric._pairwise import (
+    pairwise_bures_wasserstein_distance_factors as pairwise_bures_wasserstein_distance_factors,
+)
+from deepbures.metric._pairwise import pairwise_squared_bures_wasserstein as pairwise_squared_bures_wasserstein
+from deepbures.metric._pairwise import (
+    pairwise_squared_bures_wasserstein_factors as pairwise_squared_bures_wasserstein_factors,
 )

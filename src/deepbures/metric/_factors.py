@@ -15,25 +15,32 @@ keeps that: the distance is right to about eps · scale at any condition number.
 *Which scale.* Everything is divided by one power of two first, so that no square overflows or vanishes.
 """
 
-import functools
 from typing import Any
 
 from array_api_compat import array_namespace
 
-from deepbures.metric._procrustes import adjoint, squared_distance, squared_norm
+from deepbures.metric._kernel import Kernel, Pieces
+from deepbures.metric._libraries import is_traced
+from deepbures.metric._nuclear import trace_form
+from deepbures.metric._procrustes import adjoint, nonzero, polar_derivative, squared_distance, squared_norm
+from deepbures.metric._refine import refine
+from deepbures.metric._rules import distance
+from deepbures.metric._scaling import common_scale, equal, is_one, rooted, squared
 from deepbures.metric._validation import (
     align,
     check_finite,
     check_matrices,
     check_same_dimension,
     floating_arrays,
-    is_traced,
 )
 
 Array = Any
 
 # The trace formula loses a factor (tr A + tr C) / B² of its relative accuracy to cancellation: at most ten.
-_NO_CANCELLATION = 0.1
+NO_CANCELLATION = 0.1
+
+# How much the SVD of Fᴴ G as it stands may amplify its rounding, eps, before the factors are graded first.
+_AMPLIFICATION = 500
 
 
 def squared_bures_wasserstein_factors(f: Array, g: Array) -> Array:
@@ -120,6 +127,15 @@ def bures_wasserstein_distance_factors(f: Array, g: Array) -> Array:
 
 
 def _checked_distance(f: Array, g: Array) -> tuple[Array, Array]:
+    f, g = checked_factors(f, g)
+    scale = common_scale(f, g)
+    if not is_one(scale):
+        f, g = f / scale, g / scale
+    return distance(FACTORS, f, g), scale[..., 0, 0]
+
+
+def checked_factors(f: Array, g: Array) -> tuple[Array, Array]:
+    """Two factors as arrays of one library and dtype, with as many leading axes and at least a column each."""
     f, g = floating_arrays(f=f, g=g)
     check_matrices("(..., n, columns)", f=f, g=g)
     check_same_dimension(-2, f=f, g=g)
@@ -127,36 +143,116 @@ def _checked_distance(f: Array, g: Array) -> tuple[Array, Array]:
         raise ValueError(f"f and g must have at least one row, but have shapes {f.shape} and {g.shape}.")
     check_finite(f=f, g=g)
     f, g = align(f=f, g=g)
-    f, g = _at_least_one_column(f), _at_least_one_column(g)
-    scale = common_scale(f, g)
-    return distance_of_factors(compact(f / scale), compact(g / scale), equal(f, g)), scale[..., 0, 0]
+    return _at_least_one_column(f), _at_least_one_column(g)
 
 
-def squared(value: Array, scale: Array) -> Array:
-    """scale² · value, without a scale² that overflows on the way; a scalar where there is no batch."""
-    return (scale * (scale * value))[()]
+class FactorKernel(Kernel):
+    """D(F, G) = B²(F Fᴴ, G Gᴴ).
+
+    With Fᴴ G = U S Vᴴ and Q = U Vᴴ over the nonzero singular values, M_F = G Qᴴ and M_G = F Q. Only Q moves in a way
+    that needs thought: dQ is the derivative of the polar factor of Fᴴ G (`_procrustes.polar_derivative`).
+    """
+
+    covariances = (False, False)
+
+    def value(self, x: Array, y: Array) -> Array:
+        """The trace formula where little cancels, else the sum of squares of graded factors."""
+        xp = array_namespace(x, y)
+        same, f, g = equal(x, y), compact(x), compact(y)
+        if is_traced(f, g):
+            value = _procrustes_form(f, g)
+        else:
+            total = squared_norm(f) + squared_norm(g)
+            value, _ = trace_form(adjoint(f) @ g, total)
+            far = (value >= NO_CANCELLATION * total) | same
+            (value,) = refine((value,), far, lambda f, g: (_procrustes_form(f, g),), f, g)
+        return xp.where(same, xp.zeros_like(value), value)
+
+    def decompose(self, x: Array, y: Array) -> Pieces:
+        """U, S and Vᴴ of the thin SVD of Fᴴ G; singular values that do not count are exactly zero."""
+        narrow = max(x.shape[-1], y.shape[-1]) <= x.shape[-2]
+        if is_traced(x, y) or not narrow:
+            return _graded_svd(x, y)
+        u, s, vh = array_namespace(x, y).linalg.svd(adjoint(x) @ y, full_matrices=False)
+        return refine((u, s, vh), _is_accurate(x, y, u, s, vh), _graded_svd, x, y)
+
+    def value_from(self, x: Array, y: Array, pieces: Pieces) -> Array:
+        """‖G − F Q‖² + ‖F (I − U Uᴴ)‖², which holds for U and V cut to the nonzero singular values too."""
+        xp = array_namespace(x, y)
+        u, _, vh = _cut(pieces)
+        fu = x @ u
+        value = squared_norm(y - fu @ vh) + squared_norm(x - fu @ adjoint(u))
+        return xp.where(equal(x, y), xp.zeros_like(value), value)
+
+    def maps(self, x: Array, y: Array, pieces: Pieces) -> tuple[Array, Array]:
+        """G Qᴴ and F Q."""
+        u, _, vh = _cut(pieces)
+        return (y @ adjoint(vh)) @ adjoint(u), (x @ u) @ vh
+
+    def map_derivatives(self, x: Array, y: Array, pieces: Pieces, dx: Array, dy: Array) -> tuple[Array, Array]:
+        """d(G Qᴴ) and d(F Q)."""
+        u, s, vh = pieces
+        dq = polar_derivative(u, s, vh, adjoint(dx) @ y + adjoint(x) @ dy, keep=s > 0)
+        u, _, vh = _cut(pieces)
+        return (
+            (dy @ adjoint(vh)) @ adjoint(u) + y @ adjoint(dq),
+            (dx @ u) @ vh + x @ dq,
+        )
 
 
-def rooted(value: Array, scale: Array) -> Array:
-    """Scale · √value; a scalar where there is no batch."""
-    xp = array_namespace(value)
-    return (scale * xp.sqrt(value))[()]
+FACTORS = FactorKernel()
 
 
-def distance_of_factors(
-    f: Array, g: Array, same: Array, *, f_is_graded: bool = False, g_is_graded: bool = False
-) -> Array:
-    """B²(F Fᴴ, G Gᴴ) for factors of ordinary scale, with as many leading axes each; zero where they are the `same`."""
+def _cut(pieces: Pieces) -> Pieces:
+    """U, S, Vᴴ with zeros for the vectors whose singular values do not count."""
+    u, s, vh = pieces
+    keep = array_namespace(s).astype(s > 0, u.dtype)
+    return u * keep[..., None, :], s, vh * keep[..., :, None]
+
+
+def _procrustes_form(f: Array, g: Array) -> Array:
+    f, g = graded(f), graded(g)
+    u, _, vh = array_namespace(f, g).linalg.svd(adjoint(f) @ g, full_matrices=False)
+    return squared_distance(f, g, u, vh)
+
+
+def _is_accurate(f: Array, g: Array, u: Array, s: Array, vh: Array) -> Array:
+    """Whether the gradients F − G Qᴴ and G − F Q have their digits without grading.
+
+    An error eps · s_1 in Fᴴ G turns u_i and v_i by eps · s_1 / s_i, and moves G v_i u_iᴴ and F u_i v_iᴴ by that times
+    the lengths of G v_i and F u_i. That is to be small against the gradients.
+    """
     xp = array_namespace(f, g)
-    if not is_traced(f, g):
-        total = squared_norm(f) + squared_norm(g)
-        value = total - 2 * xp.sum(xp.linalg.svdvals(adjoint(f) @ g), axis=-1)
-        if bool(xp.all((value >= _NO_CANCELLATION * total) | same)):
-            return xp.where(same, xp.zeros_like(value), value)
-    f, g = f if f_is_graded else graded(f), g if g_is_graded else graded(g)
-    u, _, vh = xp.linalg.svd(adjoint(f) @ g, full_matrices=False)
-    value = squared_distance(f, g, u, vh)
-    return xp.where(same, xp.zeros_like(value), value)
+    fu, gv = f @ u, g @ adjoint(vh)
+    lengths = xp.maximum(column_lengths(fu), column_lengths(gv))
+    positive = s > 0
+    ratio = xp.where(positive, lengths / xp.where(positive, s, xp.ones_like(s)), xp.inf * xp.ones_like(s))
+    size = xp.sqrt(xp.minimum(squared_norm(f - gv @ adjoint(u)), squared_norm(g - fu @ vh)))
+    return s[..., 0] * xp.max(ratio, axis=-1) <= _AMPLIFICATION * size
+
+
+def _graded_svd(f: Array, g: Array) -> Pieces:
+    """The thin SVD of Fᴴ G by that of the graded factors, (F V)ᴴ (G V') = Vᴴ (Fᴴ G) V'.
+
+    Singular values of F and G below the rank tolerance count as zero. In the graded product, s_i has an error relative
+    to the product of the i-th ones of F and G, so that is what it is compared with.
+    """
+    f, v = _with_rotation(f)
+    g, w = _with_rotation(g)
+    xp = array_namespace(f, g)
+    u, s, vh = xp.linalg.svd(adjoint(f) @ g, full_matrices=False)
+    size = s.shape[-1]
+    limit = column_lengths(f)[..., :size] * column_lengths(g)[..., :size]
+    keep = (limit > 0) & (s > size * xp.finfo(s.dtype).eps * limit)
+    return v @ u, xp.where(keep, s, xp.zeros_like(s)), vh @ adjoint(w)
+
+
+def _with_rotation(f: Array) -> tuple[Array, Array]:
+    """F V = U S and V, for the thin SVD F = U S Vᴴ, with zero columns below the rank tolerance."""
+    xp = array_namespace(f)
+    u, s, vh = xp.linalg.svd(f, full_matrices=False)
+    s = xp.where(nonzero(s, *f.shape[-2:]), s, xp.zeros_like(s))
+    return u * xp.astype(s, u.dtype)[..., None, :], adjoint(vh)
 
 
 def graded(f: Array) -> Array:
@@ -172,26 +268,10 @@ def compact(f: Array) -> Array:
     return f if columns <= rows else adjoint(array_namespace(f).linalg.qr(adjoint(f), mode="reduced")[1])
 
 
-def equal(a: Array, b: Array) -> Array:
-    """Where two stacks hold the same matrix, entry for entry: there a distance is zero without any arithmetic."""
-    xp = array_namespace(a, b)
-    if a.shape[-2:] == b.shape[-2:]:
-        return xp.all(a == b, axis=(-2, -1))
-    return xp.zeros_like(a[..., 0, 0] == b[..., 0, 0])
-
-
-def common_scale(*arrays: Array) -> Array:
-    """The power of two just below the largest entry of the arrays, per matrix: shape (..., 1, 1), real."""
-    xp = array_namespace(*arrays)
-    largest = [xp.max(xp.abs(array), axis=(-2, -1), keepdims=True) for array in arrays]
-    return power_of_two(functools.reduce(xp.maximum, largest), 1)
-
-
-def power_of_two(size: Array, root: int) -> Array:
-    """The power of two just below size^(1/root); 1 for zero."""
-    xp = array_namespace(size)
-    one = xp.ones_like(size)
-    return xp.pow(2 * one, xp.floor(xp.log2(xp.where(size > 0, size, one)) / root))
+def column_lengths(f: Array) -> Array:
+    """Norms of the columns."""
+    xp = array_namespace(f)
+    return xp.sqrt(xp.sum(xp.abs(f) ** 2, axis=-2))
 
 
 def _at_least_one_column(f: Array) -> Array:

@@ -6,13 +6,16 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from deepbures.metric._covariances import distance_of_covariances
-from deepbures.metric._factors import common_scale, compact, distance_of_factors, equal, squared
+from deepbures.metric._factors import FACTORS
+from deepbures.metric._libraries import detached
+from deepbures.metric._rules import distance
+from deepbures.metric._scaling import common_scale, equal, is_one, squared
 from deepbures.metric._validation import (
     align,
-    check_covariances,
     check_finite,
     check_matrices,
     check_same_dimension,
+    checked_covariances,
     floating_arrays,
 )
 
@@ -73,11 +76,15 @@ def squared_frechet_distance(x: Array, y: Array, *, unbiased: bool = False) -> A
     x, y = align(x=x, y=y)
     same = equal(x, y)
     scale = common_scale(x, y)
-    mean_x, more_x, f = _moments(x / scale, unbiased)
-    mean_y, more_y, g = _moments(y / scale, unbiased)
+    if not is_one(scale):
+        x, y = x / scale, y / scale
+    mean_x, more_x, f = _moments(x, unbiased)
+    mean_y, more_y, g = _moments(y, unbiased)
     xp = array_namespace(f, g)
-    value = distance_of_factors(f, g, same) + _squared_length((mean_x - mean_y) + (more_x - more_y))
-    return squared(xp.where(same, xp.zeros_like(value), value), scale[..., 0, 0])
+    value = distance(FACTORS, f, g) + _squared_length((mean_x - mean_y) + (more_x - more_y))
+    # Taken away as a constant: the derivatives at equal samples are those of the formula.
+    rounding = detached(xp.where(same, value, xp.zeros_like(value)))
+    return squared(value - rounding, scale[..., 0, 0])
 
 
 def squared_frechet_distance_from_moments(mean_x: Array, cov_x: Array, mean_y: Array, cov_y: Array) -> Array:
@@ -121,13 +128,13 @@ def squared_frechet_distance_from_moments(mean_x: Array, cov_x: Array, mean_y: A
     4.0
     """
     mean_x, cov_x, mean_y, cov_y = floating_arrays(mean_x=mean_x, cov_x=cov_x, mean_y=mean_y, cov_y=cov_y)
-    check_covariances(cov_x=cov_x, cov_y=cov_y)
+    cov_x, cov_y = checked_covariances(cov_x=cov_x, cov_y=cov_y)
     check_same_dimension(-1, cov_x=cov_x, cov_y=cov_y)
     for name, mean, covariance in (("mean_x", mean_x, cov_x), ("mean_y", mean_y, cov_y)):
         if mean.ndim < 1 or mean.shape[-1] != covariance.shape[-1]:
             raise ValueError(
                 f"{name} must have shape (..., {covariance.shape[-1]}) to fit its covariance of shape "
-                f"{covariance.shape}, but has shape {mean.shape}."
+                f"{tuple(covariance.shape)}, but has shape {tuple(mean.shape)}."
             )
     check_finite(mean_x=mean_x, mean_y=mean_y)
     rows = {"mean_x": mean_x[..., None, :], "mean_y": mean_y[..., None, :]}
@@ -139,7 +146,7 @@ def squared_frechet_distance_from_moments(mean_x: Array, cov_x: Array, mean_y: A
 
 
 def _check_sample_count(shape: tuple[int, ...], name: str, unbiased: bool) -> None:
-    num_samples = shape[-2]
+    num_samples, shape = shape[-2], tuple(shape)
     if num_samples == 0 or shape[-1] == 0:
         raise ValueError(f"{name} must hold at least one sample with at least one feature, but has shape {shape}.")
     if unbiased and num_samples == 1:
@@ -150,7 +157,12 @@ def _check_sample_count(shape: tuple[int, ...], name: str, unbiased: bool) -> No
 
 
 def _moments(x: Array, unbiased: bool) -> tuple[Array, Array, Array]:
-    """Mean (..., 1, n) in two parts, and a factor of the covariance with at most n columns."""
+    """Mean (..., 1, n) in two parts, and a factor of the covariance with N − 1 columns.
+
+    The columns of the centered Xᴴ sum to zero. So in an orthonormal basis whose first vector is 1/√N, one coordinate
+    vanishes; leaving it out takes away a zero singular value. The reflection that maps 1/√N to −e_1 makes of the others
+    x_i − x_1 / (√N + 1), i = 2 … N.
+    """
     xp = array_namespace(x)
     num_samples = x.shape[-2]
     mean = xp.mean(x, axis=-2, keepdims=True)
@@ -159,7 +171,11 @@ def _moments(x: Array, unbiased: bool) -> tuple[Array, Array, Array]:
     # kept apart from the mean, which is rounded to eps itself, so that it survives in the difference of two means.
     more = xp.mean(centered, axis=-2, keepdims=True)
     centered = centered - more
-    return mean, more, compact(xp.matrix_transpose(centered)) / math.sqrt(num_samples - unbiased)
+    if num_samples == 1:
+        return mean, more, 0 * xp.matrix_transpose(centered)
+    first, others = centered[..., :1, :], centered[..., 1:, :]
+    reflected = (others - first / (math.sqrt(num_samples) + 1)) / math.sqrt(num_samples - unbiased)
+    return mean, more, xp.matrix_transpose(reflected)
 
 
 def _squared_length(row: Array) -> Array:

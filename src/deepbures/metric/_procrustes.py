@@ -67,7 +67,7 @@ def squared_distance(f: Array, g: Array, u: Array, vh: Array) -> Array:
     return distance
 
 
-def polar_derivative(u: Array, s: Array, vh: Array, direction: Array) -> Array:
+def polar_derivative(u: Array, s: Array, vh: Array, direction: Array, keep: Array | None = None) -> Array:
     """Derivative of the polar factor of X = U S Vᴴ (thin SVD) in a direction D.
 
     With E = Uᴴ D V, differentiating X = Q H (H = V S Vᴴ) gives, for nonzero s,
@@ -80,10 +80,10 @@ def polar_derivative(u: Array, s: Array, vh: Array, direction: Array) -> Array:
     projections: entry (i, j) of the bracket is E_ij / s_j for s_i = 0 and E_ij / s_i for s_j = 0. That does not depend
     on which basis of the null spaces the SVD chose (as the difference E_ij − conj(E_ji) would). It is the derivative
     along directions that keep the rank; the remaining part of D, from null space to null space, contributes zero (the
-    kink convention).
+    kink convention). `keep` says which singular values are nonzero where the one rank tolerance is not to decide.
     """
     xp = array_namespace(u)
-    keep = nonzero(s, u.shape[-2], vh.shape[-1])
+    keep = nonzero(s, u.shape[-2], vh.shape[-1]) if keep is None else keep
     one = xp.ones_like(s)
     inverse = xp.where(keep, 1 / xp.where(keep, s, one), 0 * one)
     either = keep[..., :, None] | keep[..., None, :]
@@ -93,11 +93,11 @@ def polar_derivative(u: Array, s: Array, vh: Array, direction: Array) -> Array:
     uh = adjoint(u)
     uh_d = uh @ direction
     e = uh_d @ adjoint(vh)
-    result = u @ ((e - xp.where(both, adjoint(e), xp.zeros_like(e))) * inverse_sums)
+    result = u @ ((e - xp.where(both, adjoint(e), xp.zeros_like(e))) * xp.astype(inverse_sums, u.dtype))
     if u.shape[-2] > u.shape[-1]:
         d_v = direction @ adjoint(vh)
-        result = result + (d_v - u @ e) * inverse[..., None, :]
+        result = result + (d_v - u @ e) * xp.astype(inverse, u.dtype)[..., None, :]
     result = result @ vh
     if vh.shape[-1] > vh.shape[-2]:
-        result = result + (u * inverse[..., None, :]) @ (uh_d - e @ vh)
+        result = result + (u * xp.astype(inverse, u.dtype)[..., None, :]) @ (uh_d - e @ vh)
     return result

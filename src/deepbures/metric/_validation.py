@@ -4,23 +4,17 @@ Shapes, libraries and dtypes are always checked. Values are checked where they c
 everywhere but inside a JAX transformation.
 """
 
-import sys
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, is_array_api_obj, is_numpy_array
+from array_api_compat import array_namespace, device, is_array_api_obj, is_numpy_array
 
+from deepbures.metric._libraries import is_differentiated, is_jax, is_traced
 from deepbures.metric._procrustes import adjoint
 
 Array = Any
 
 _FLOATING = ("float32", "float64", "complex64", "complex128")
-
-
-def is_traced(*arrays: Array) -> bool:
-    """Whether a JAX transformation is tracing any of the arrays, so that its values cannot be looked at."""
-    jax = sys.modules.get("jax")  # no array can be traced by a library that was never imported
-    return jax is not None and any(isinstance(array, jax.core.Tracer) for array in arrays)
 
 
 def rounding(array: Array, size: int) -> float:
@@ -45,7 +39,12 @@ def floating_arrays(**given: Any) -> tuple[Array, ...]:
         if array.dtype != reference.dtype:
             raise TypeError(
                 f"All arguments must have one dtype, but {first} has {_dtype(reference, given[first])} and {name} has "
-                f"{_dtype(array, given[name])}. Convert one of them with .astype()."
+                f"{_dtype(array, given[name])}. Convert one of them."
+            )
+        if _device(array) != _device(reference):
+            raise TypeError(
+                f"All arguments must be on one device, but {first} is on {_device(reference)} and {name} is on "
+                f"{_device(array)}. Move one of them."
             )
     return tuple(arrays.values())
 
@@ -73,6 +72,11 @@ def _floating_array(value: Any, name: str) -> Array:
             "float64, complex64 or complex128."
         )
     return array
+
+
+def _device(array: Array) -> Any:
+    # JAX moves what it has to by itself, or says why it cannot; under its transformations there is no device.
+    return None if is_jax(array) else device(array)
 
 
 def _kind(array: Array) -> str:
@@ -104,33 +108,65 @@ def check_matrices(shape: str, **arrays: Array) -> None:
     """Refuse what has no rows, or fewer than two axes; `shape` says what was expected."""
     for name, array in arrays.items():
         if array.ndim < 2:
-            raise ValueError(f"{name} must have shape {shape}, but has shape {array.shape}.")
+            raise ValueError(f"{name} must have shape {shape}, but has shape {tuple(array.shape)}.")
 
 
-def check_covariances(**arrays: Array) -> None:
-    """Refuse matrices that are not square, empty, or not Hermitian beyond rounding."""
+def checked_covariances(**arrays: Array) -> tuple[Array, ...]:
+    """Refuse matrices that are not square, empty, or not Hermitian beyond rounding; hand back their Hermitian parts."""
+    check_square(**arrays)
+    check_finite(**arrays)
+    return tuple(_checked_hermitian(array, name) for name, array in arrays.items())
+
+
+def check_square(**arrays: Array) -> None:
+    """Refuse matrices that are not square, or empty."""
     check_matrices("(..., n, n)", **arrays)
     for name, array in arrays.items():
         if array.shape[-1] != array.shape[-2] or array.shape[-1] == 0:
             raise ValueError(
-                f"{name} must be a square matrix of shape (..., n, n), but has shape {array.shape}. For a factor F of "
-                "F Fᴴ use the functions that end in _factors; for samples in rows, squared_frechet_distance."
+                f"{name} must be a square matrix of shape (..., n, n), but has shape {tuple(array.shape)}. For a "
+                "factor F of F Fᴴ use the functions that end in _factors; for samples in rows, "
+                "squared_frechet_distance."
             )
-    check_finite(**arrays)
-    for name, array in arrays.items():
-        if is_traced(array):
-            continue
-        xp = array_namespace(array)
-        tolerance = rounding(array, array.shape[-1])
-        largest = xp.max(xp.abs(array), axis=(-2, -1))
-        # Halved, so that the difference of two finite entries is finite.
-        gap = xp.max(xp.abs(array / 2 - adjoint(array) / 2), axis=(-2, -1))
-        if bool(xp.any(gap > tolerance / 2 * largest)):
-            raise ValueError(
-                f"{name} must be symmetric (Hermitian if complex), but entries differ from their mirror images by up "
-                f"to {2 * float(xp.max(gap)):.3g} where the largest entry is {float(xp.max(largest)):.3g} (allowed: "
-                f"{tolerance:.1e} of it). If that is meant, symmetrize it first: ({name} + {name}ᴴ) / 2."
-            )
+
+
+def _checked_hermitian(a: Array, name: str) -> Array:
+    if is_traced(a):
+        return a / 2 + adjoint(a) / 2
+    xp = array_namespace(a)
+    tolerance = rounding(a, a.shape[-1])
+    gap = asymmetry(a)
+    # The largest entry of a covariance is on its diagonal; what is none is measured by its largest entry.
+    largest = xp.max(xp.abs(xp.linalg.diagonal(a)), axis=-1)
+    if bool(xp.any(gap > tolerance * largest)):
+        largest = xp.max(xp.abs(a), axis=(-2, -1))
+        if bool(xp.any(gap > tolerance * largest)):
+            raise ValueError(not_hermitian(name, float(xp.max(gap)), float(xp.max(largest)), tolerance))
+    # Derivatives are those of the Hermitian part, whether or not there is anything to take away.
+    exact = not is_differentiated(a) and bool(xp.all(gap == 0))
+    return a if exact else a / 2 + adjoint(a) / 2
+
+
+def not_hermitian(name: str, gap: float, largest: float, tolerance: float) -> str:
+    """The message for a matrix that is not Hermitian."""
+    return (
+        f"{name} must be symmetric (Hermitian if complex), but entries differ from their mirror images by up "
+        f"to {gap:.3g} where the largest entry is {largest:.3g} (allowed: {tolerance:.1e} of it). If that is meant, "
+        f"symmetrize it first: ({name} + {name}ᴴ) / 2."
+    )
+
+
+def asymmetry(a: Array) -> Array:
+    """The largest difference of an entry and its mirror image, per matrix; by blocks that stay in the cache."""
+    xp = array_namespace(a)
+    size, block = a.shape[-1], 128
+    gap = None
+    for start in range(0, size, block):
+        stop = min(start + block, size)
+        rows, columns = a[..., start:stop, :stop], a[..., :stop, start:stop]
+        largest = xp.max(xp.abs(rows - adjoint(columns)), axis=(-2, -1))
+        gap = largest if gap is None else xp.maximum(gap, largest)
+    return gap
 
 
 def check_eigenvalues(smallest: Array, largest_entry: Array, tolerance: float, name: str) -> None:
@@ -152,8 +188,8 @@ def check_same_dimension(axis: int, **arrays: Array) -> None:
     (first, a), (second, b) = arrays.items()
     if a.shape[axis] != b.shape[axis]:
         raise ValueError(
-            f"{first} and {second} must have the same dimension n, but {first} has shape {a.shape} "
-            f"(n = {a.shape[axis]}) and {second} has shape {b.shape} (n = {b.shape[axis]})."
+            f"{first} and {second} must have the same dimension n, but {first} has shape {tuple(a.shape)} "
+            f"(n = {a.shape[axis]}) and {second} has shape {tuple(b.shape)} (n = {b.shape[axis]})."
         )
 
 
@@ -164,7 +200,7 @@ def align(**arrays: Array) -> tuple[Array, ...]:
     try:
         np.broadcast_shapes(*(array.shape[:-2] for array in arrays.values()))
     except ValueError:
-        shapes = " and ".join(f"{name} of shape {array.shape}" for name, array in arrays.items())
+        shapes = " and ".join(f"{name} of shape {tuple(array.shape)}" for name, array in arrays.items())
         raise ValueError(
             f"The leading (batch) dimensions of {shapes} do not broadcast: from the right, each pair must be "
             "equal or 1."
