@@ -15,6 +15,7 @@ keeps that: the distance is right to about eps · scale at any condition number.
 *Which scale.* Everything is divided by one power of two first, so that no square overflows or vanishes.
 """
 
+import dataclasses
 from typing import Any
 
 from array_api_compat import array_namespace
@@ -146,12 +147,23 @@ def checked_factors(f: Array, g: Array) -> tuple[Array, Array]:
     return _at_least_one_column(f), _at_least_one_column(g)
 
 
+def squared_distance_of_graded(f: Array, g: Array) -> Array:
+    """B²(F Fᴴ, G Gᴴ) for checked arguments, where F has orthogonal columns sorted by size."""
+    scale = common_scale(f, g)
+    if not is_one(scale):
+        f, g = f / scale, g / scale
+    return squared(distance(FactorKernel(first_is_graded=True), f, _at_least_one_column(g)), scale[..., 0, 0])
+
+
+@dataclasses.dataclass(frozen=True)
 class FactorKernel(Kernel):
     """D(F, G) = B²(F Fᴴ, G Gᴴ).
 
     With Fᴴ G = U S Vᴴ and Q = U Vᴴ over the nonzero singular values, M_F = G Qᴴ and M_G = F Q. Only Q moves in a way
     that needs thought: dQ is the derivative of the polar factor of Fᴴ G (`_procrustes.polar_derivative`).
     """
+
+    first_is_graded: bool = False  # F is known to have orthogonal columns sorted by size
 
     covariances = (False, False)
 
@@ -160,21 +172,21 @@ class FactorKernel(Kernel):
         xp = array_namespace(x, y)
         same, f, g = equal(x, y), compact(x), compact(y)
         if is_traced(f, g):
-            value = _procrustes_form(f, g)
+            value = self._procrustes_form(f, g)
         else:
             total = squared_norm(f) + squared_norm(g)
             value, _ = trace_form(adjoint(f) @ g, total)
             far = (value >= NO_CANCELLATION * total) | same
-            (value,) = refine((value,), far, lambda f, g: (_procrustes_form(f, g),), f, g)
+            (value,) = refine((value,), far, lambda f, g: (self._procrustes_form(f, g),), f, g)
         return xp.where(same, xp.zeros_like(value), value)
 
     def decompose(self, x: Array, y: Array) -> Pieces:
         """U, S and Vᴴ of the thin SVD of Fᴴ G; singular values that do not count are exactly zero."""
         narrow = max(x.shape[-1], y.shape[-1]) <= x.shape[-2]
         if is_traced(x, y) or not narrow:
-            return _graded_svd(x, y)
+            return self._graded_svd(x, y)
         u, s, vh = array_namespace(x, y).linalg.svd(adjoint(x) @ y, full_matrices=False)
-        return refine((u, s, vh), _is_accurate(x, y, u, s, vh), _graded_svd, x, y)
+        return refine((u, s, vh), _is_accurate(x, y, u, s, vh), self._graded_svd, x, y)
 
     def value_from(self, x: Array, y: Array, pieces: Pieces) -> Array:
         """‖G − F Q‖² + ‖F (I − U Uᴴ)‖², which holds for U and V cut to the nonzero singular values too."""
@@ -199,6 +211,28 @@ class FactorKernel(Kernel):
             (dx @ u) @ vh + x @ dq,
         )
 
+    def _procrustes_form(self, f: Array, g: Array) -> Array:
+        f, g = f if self.first_is_graded else graded(f), graded(g)
+        u, _, vh = array_namespace(f, g).linalg.svd(adjoint(f) @ g, full_matrices=False)
+        return squared_distance(f, g, u, vh)
+
+    def _graded_svd(self, f: Array, g: Array) -> Pieces:
+        """The thin SVD of Fᴴ G by that of the graded factors, (F V)ᴴ (G V') = Vᴴ (Fᴴ G) V'.
+
+        Singular values of F and G below the rank tolerance count as zero. In the graded product, s_i has an error
+        relative to the product of the i-th ones of F and G, so that is what it is compared with.
+        """
+        xp = array_namespace(f, g)
+        v = None
+        if not self.first_is_graded:
+            f, v = _with_rotation(f)
+        g, w = _with_rotation(g)
+        u, s, vh = xp.linalg.svd(adjoint(f) @ g, full_matrices=False)
+        size = s.shape[-1]
+        limit = column_lengths(f)[..., :size] * column_lengths(g)[..., :size]
+        keep = (limit > 0) & (s > size * xp.finfo(s.dtype).eps * limit)
+        return u if v is None else v @ u, xp.where(keep, s, xp.zeros_like(s)), vh @ adjoint(w)
+
 
 FACTORS = FactorKernel()
 
@@ -208,12 +242,6 @@ def _cut(pieces: Pieces) -> Pieces:
     u, s, vh = pieces
     keep = array_namespace(s).astype(s > 0, u.dtype)
     return u * keep[..., None, :], s, vh * keep[..., :, None]
-
-
-def _procrustes_form(f: Array, g: Array) -> Array:
-    f, g = graded(f), graded(g)
-    u, _, vh = array_namespace(f, g).linalg.svd(adjoint(f) @ g, full_matrices=False)
-    return squared_distance(f, g, u, vh)
 
 
 def _is_accurate(f: Array, g: Array, u: Array, s: Array, vh: Array) -> Array:
@@ -229,22 +257,6 @@ def _is_accurate(f: Array, g: Array, u: Array, s: Array, vh: Array) -> Array:
     ratio = xp.where(positive, lengths / xp.where(positive, s, xp.ones_like(s)), xp.inf * xp.ones_like(s))
     size = xp.sqrt(xp.minimum(squared_norm(f - gv @ adjoint(u)), squared_norm(g - fu @ vh)))
     return s[..., 0] * xp.max(ratio, axis=-1) <= _AMPLIFICATION * size
-
-
-def _graded_svd(f: Array, g: Array) -> Pieces:
-    """The thin SVD of Fᴴ G by that of the graded factors, (F V)ᴴ (G V') = Vᴴ (Fᴴ G) V'.
-
-    Singular values of F and G below the rank tolerance count as zero. In the graded product, s_i has an error relative
-    to the product of the i-th ones of F and G, so that is what it is compared with.
-    """
-    f, v = _with_rotation(f)
-    g, w = _with_rotation(g)
-    xp = array_namespace(f, g)
-    u, s, vh = xp.linalg.svd(adjoint(f) @ g, full_matrices=False)
-    size = s.shape[-1]
-    limit = column_lengths(f)[..., :size] * column_lengths(g)[..., :size]
-    keep = (limit > 0) & (s > size * xp.finfo(s.dtype).eps * limit)
-    return v @ u, xp.where(keep, s, xp.zeros_like(s)), vh @ adjoint(w)
 
 
 def _with_rotation(f: Array) -> tuple[Array, Array]:

@@ -78,8 +78,8 @@ def squared_frechet_distance(x: Array, y: Array, *, unbiased: bool = False) -> A
     scale = common_scale(x, y)
     if not is_one(scale):
         x, y = x / scale, y / scale
-    mean_x, more_x, f = _moments(x, unbiased)
-    mean_y, more_y, g = _moments(y, unbiased)
+    mean_x, more_x, f = moments(x, unbiased)
+    mean_y, more_y, g = moments(y, unbiased)
     xp = array_namespace(f, g)
     value = distance(FACTORS, f, g) + _squared_length((mean_x - mean_y) + (more_x - more_y))
     # Taken away as a constant: the derivatives at equal samples are those of the formula.
@@ -156,7 +156,7 @@ def _check_sample_count(shape: tuple[int, ...], name: str, unbiased: bool) -> No
         )
 
 
-def _moments(x: Array, unbiased: bool) -> tuple[Array, Array, Array]:
+def moments(x: Array, unbiased: bool) -> tuple[Array, Array, Array]:
     """Mean (..., 1, n) in two parts, and a factor of the covariance with N − 1 columns.
 
     The columns of the centered Xᴴ sum to zero. So in an orthonormal basis whose first vector is 1/√N, one coordinate

@@ -1,0 +1,252 @@
+"""A PyTorch loss: train any generator towards a Gaussian target, or towards the first two moments of data.
+
+The functions of `deepbures.metric` take tensors as they are and are differentiable; this module is for training loops.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from deepbures.metric._factors import squared_distance_of_graded
+from deepbures.metric._frechet import moments
+from deepbures.model import Target
+
+__all__ = ["BuresWassersteinLoss"]
+
+
+class BuresWassersteinLoss(nn.Module):
+    """Squared Fréchet distance of a batch of features to a target, as a loss for any generator.
+
+        L = ‖m − μ‖² + B²(C + τ I, Σ0),
+
+    m and C the mean and the covariance of the batch, N(μ, Σ0) the target, B² the squared Bures-Wasserstein distance.
+    With features of an Inception network this is the FID; with pixels, or what any other network makes of them, the
+    same distance there. Gradients are exact, finite where C or Σ0 is singular, and exist to second order.
+
+    Parameters
+    ----------
+    target : Target, or tensor or array of shape (N, n)
+        The target Gaussian, or samples in rows whose mean and covariance it has.
+    tau : float
+        Smoothing τ ≥ 0, in the units of Σ0 (a variance): the generator is seen through noise N(0, τ I). Batches with
+        fewer than n samples have a singular C; τ > 0 makes the loss smooth there.
+    include_mean : bool
+        Whether the term ‖m − μ‖² is there.
+    decay : float, optional
+        For small batches: m and C are those of all batches so far, with weights that decay by this factor with each
+        batch, 0 < decay < 1. The gradient is that of the current batch, so it carries the weight 1 − decay (more in the
+        first steps). In `eval` mode batches stand for themselves.
+    unbiased : bool
+        Divide by N − 1, for batches and for samples given as `target`. FID codes do.
+
+    Raises
+    ------
+    TypeError
+        If `target` is neither a Target nor samples, or an option has the wrong type.
+    ValueError
+        If an option is out of range, the target is a batch of targets, or the samples are unusable; in `forward`, if
+        the features do not fit.
+
+    Notes
+    -----
+    `forward(features)` takes a tensor (N, n), or (N, ...) with n numbers per sample, and returns a scalar. It computes
+    in the dtype of the target: features of another precision are cast, and their gradient is cast back. `.float()`,
+    `.double()` and `.to(device)` move the module as usual.
+
+    The target is held as eigenvectors and roots of its r nonzero eigenvalues, n×r numbers. A step costs O(n r N) with
+    τ = 0 (and O(n N²), N the batch), and O(r³) more with τ > 0. With `decay` another n×n matrix is kept, and a step
+    costs O(n² (n + N)).
+
+    References
+    ----------
+    Heusel, Ramsauer, Unterthiner, Nessler, Hochreiter (2017), NeurIPS, for the distance. Bréchet, Papagiannouli, An,
+    Montúfar (2023), ICML, for the smoothing.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepbures.torch import BuresWassersteinLoss
+    >>> _ = torch.manual_seed(0)
+    >>> data = torch.randn(500, 3, dtype=torch.float64) @ torch.diag(torch.tensor([3.0, 1.0, 0.0]).double()) + 1.0
+    >>> loss = BuresWassersteinLoss(data)
+    >>> generator = torch.nn.Linear(2, 3).double()
+    >>> optimizer = torch.optim.Adam(generator.parameters(), lr=0.05)
+    >>> for _ in range(400):
+    ...     optimizer.zero_grad()
+    ...     value = loss(generator(torch.randn(256, 2, dtype=torch.float64)))
+    ...     value.backward()
+    ...     optimizer.step()
+    >>> bool(value < 0.2)
+    True
+    """
+
+    basis: Tensor
+    roots: Tensor
+    mean: Tensor
+    running_mean: Tensor
+    running_factor: Tensor
+    num_batches: Tensor
+
+    def __init__(
+        self,
+        target: Target | Tensor | np.ndarray[Any, Any],
+        *,
+        tau: float = 0.0,
+        include_mean: bool = True,
+        decay: float | None = None,
+        unbiased: bool = False,
+    ) -> None:
+        super().__init__()
+        self.tau = _number(tau, "tau")
+        if self.tau < 0:
+            raise ValueError(f"tau must be at least 0, but is {tau}.")
+        self.decay = None if decay is None else _number(decay, "decay")
+        if self.decay is not None and not 0 < self.decay < 1:
+            raise ValueError(
+                f"decay must lie strictly between 0 and 1, but is {decay}. For batches that stand for themselves leave "
+                "it out."
+            )
+        self.include_mean, self.unbiased = bool(include_mean), bool(unbiased)
+        mean, roots, basis = _spectrum(target, self.unbiased)
+        self.register_buffer("mean", mean)
+        self.register_buffer("roots", roots)
+        self.register_buffer("basis", basis)
+        if self.decay is not None:
+            n = len(mean)
+            self.register_buffer("running_mean", torch.zeros_like(mean))
+            self.register_buffer("running_factor", torch.zeros((n, n), dtype=mean.dtype, device=mean.device))
+            self.register_buffer("num_batches", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def dim(self) -> int:
+        """Number of features n."""
+        return len(self.mean)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The loss of a batch (N, n) or (N, ...): a scalar."""
+        x = self._checked(features)
+        row, more, factor = moments(x, self.unbiased)
+        mean = (row + more)[0]
+        if self.decay is not None and self.training:
+            mean, factor = self._remember(mean, factor, self.decay)
+        value = self._squared_distance(factor)
+        return value + ((mean - self.mean) ** 2).sum() if self.include_mean else value
+
+    def reset(self) -> None:
+        """Forget the batches seen so far (with `decay`)."""
+        if self.decay is not None:
+            self.running_mean.zero_()
+            self.running_factor.zero_()
+            self.num_batches.zero_()
+
+    def extra_repr(self) -> str:
+        """What `print` shows."""
+        return (
+            f"dim={self.dim}, target_rank={len(self.roots)}, tau={self.tau}, include_mean={self.include_mean}, "
+            f"decay={self.decay}, unbiased={self.unbiased}"
+        )
+
+    def _squared_distance(self, factor: Tensor) -> Tensor:
+        if self.tau == 0:
+            return squared_distance_of_graded(self.basis * self.roots, factor)
+        # The exact loss of [G, √τ I]. In the eigenbasis of the target it splits: there, and outside of its range, where
+        # the target is zero and each direction costs its own variance.
+        inside = self.basis.mT @ factor
+        noise = math.sqrt(self.tau) * torch.eye(len(self.roots), dtype=factor.dtype, device=factor.device)
+        value = squared_distance_of_graded(torch.diag(self.roots), torch.cat([inside, noise], dim=-1))
+        missing = self.dim - len(self.roots)
+        if missing:
+            value = value + ((factor - self.basis @ inside) ** 2).sum() + missing * self.tau
+        return value
+
+    def _remember(self, mean: Tensor, factor: Tensor, decay: float) -> tuple[Tensor, Tensor]:
+        """Moments of all batches so far: of the mixture of what was before and the new batch.
+
+        With weight β for what was before, m = β m' + (1 − β) m_b and
+        C = β C' + (1 − β) C_b + β (1 − β) (m' − m_b)(m' − m_b)ᵀ, here as a factor: the columns of all three. After t
+        batches the weights decay^(t−s) (1 − decay) add up to 1 − decay^t, hence
+        β = decay (1 − decay^(t−1)) / (1 − decay^t).
+        """
+        count = int(self.num_batches) + 1
+        beta = decay * (1 - decay ** (count - 1)) / (1 - decay**count)
+        apart = (self.running_mean - mean)[:, None]
+        columns = [beta**0.5 * self.running_factor, (1 - beta) ** 0.5 * factor, (beta * (1 - beta)) ** 0.5 * apart]
+        joint, center = torch.cat(columns, dim=-1), beta * self.running_mean + (1 - beta) * mean
+        with torch.no_grad():
+            # Fᵀ = Q R gives the factor Rᵀ, with n columns.
+            reduced = torch.linalg.qr(joint.detach().mT, mode="r")[1].mT
+            self.running_factor.copy_(reduced)
+            self.running_mean.copy_(center.detach())
+            self.num_batches.fill_(count)
+        return center, joint
+
+    def _checked(self, features: Tensor) -> Tensor:
+        if not isinstance(features, Tensor):
+            raise TypeError(f"features must be a torch.Tensor, but {type(features).__name__} was given.")
+        if not features.dtype.is_floating_point:
+            raise TypeError(f"features must be real floating-point numbers, but have dtype {features.dtype}.")
+        if features.ndim < 2 or math.prod(features.shape[1:]) != self.dim:
+            raise ValueError(
+                f"features must have shape (N, {self.dim}), samples in rows with as many features as the target, or "
+                f"(N, ...) with {self.dim} numbers per sample, but have shape {tuple(features.shape)}."
+            )
+        least = 2 if self.unbiased else 1
+        if len(features) < least:
+            raise ValueError(
+                f"features must hold at least {least} sample{'s (unbiased=True)' if least > 1 else ''}, but have shape "
+                f"{tuple(features.shape)}."
+            )
+        if features.device != self.mean.device:
+            raise ValueError(
+                f"features are on {features.device}, the target on {self.mean.device}. Move the loss with "
+                f".to({str(features.device)!r})."
+            )
+        x = features.flatten(1).to(self.mean.dtype)
+        if not bool(x.isfinite().all()):
+            raise ValueError(
+                f"features hold {int((~x.isfinite()).sum())} values that are not finite (NaN or infinite): the "
+                "generator has diverged. Lower its learning rate, or clip its gradients."
+            )
+        return x
+
+
+def _number(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name} must be a number, but {type(value).__name__} was given.")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, but is {value}.")
+    return float(value)
+
+
+def _spectrum(target: Any, unbiased: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, roots of the nonzero eigenvalues, descending, and their eigenvectors."""
+    device, scale = None, 1.0
+    if isinstance(target, Tensor):
+        if target.dtype.is_complex:
+            raise TypeError(f"target must be real, but has dtype {target.dtype}.")
+        device = target.device
+        target = target.detach().cpu().numpy()
+    if not isinstance(target, Target):
+        if not isinstance(target, np.ndarray):
+            raise TypeError(
+                f"target must be a deepbures.Target, or samples as a tensor or array of shape (N, n), but "
+                f"{type(target).__name__} was given."
+            )
+        num = target.shape[0] if target.ndim else 0
+        if unbiased and num == 1:
+            raise ValueError("target holds one sample, and unbiased=True divides by N - 1 = 0. Give more samples.")
+        target, scale = Target.from_samples(target), math.sqrt(num / (num - 1)) if unbiased else 1.0
+    if np.ndim(target.mean) != 1:
+        raise ValueError(f"target must be one target, but is a batch of shape {np.shape(target.mean)[:-1]}.")
+    eigenvalues = target.eigenvalues
+    rank = target.dim if eigenvalues is None else int((np.asarray(eigenvalues) > 0).sum())
+    values, vectors = (np.asarray(part) for part in target.spectrum(max(rank, 1)))
+    roots = scale * np.sqrt(np.maximum(values, 0))
+    return (
+        torch.tensor(np.asarray(target.mean), device=device),
+        torch.tensor(roots.astype(vectors.dtype), device=device),
+        torch.tensor(vectors, device=device),
+    )
