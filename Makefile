@@ -74,7 +74,9 @@ LOCK := $(BIN)/uv pip compile --quiet --no-config --upgrade --universal --python
 
 lock: $(DEV_STAMP)  ## pin the newest versions that fit pyproject.toml into requirements/*.lock
 	$(LOCK) --extra plot --extra data --output-file requirements/run.lock
-	$(LOCK) --extra plot --extra data --extra sklearn --extra docs --extra dev --constraint requirements/run.lock --output-file requirements/dev.lock
+	$(LOCK) --extra plot --extra data --extra sklearn --extra torch --extra docs --extra dev \
+	    --constraint requirements/run.lock --constraint requirements/torch.in --output-file requirements/dev.lock
+	sed -i -E '/^(nvidia-|cuda-|triton==)/d' requirements/dev.lock
 
 clean:  ## remove environment, caches and built pages (not runs/, which may hold models)
 	rm -rf $(VENV) site build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
