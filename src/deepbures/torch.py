@@ -246,7 +246,7 @@ def _spectrum(target: Any, unbiased: bool) -> tuple[Tensor, Tensor, Tensor]:
     values, vectors = (np.asarray(part) for part in target.spectrum(max(rank, 1)))
     roots = scale * np.sqrt(np.maximum(values, 0))
     return (
-        torch.tensor(np.asarray(target.mean), device=device),
+        torch.tensor(np.array(target.mean), device=device),
         torch.tensor(roots.astype(vectors.dtype), device=device),
-        torch.tensor(vectors, device=device),
+        torch.tensor(vectors.copy(), device=device),
     )
