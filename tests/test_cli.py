@@ -833,6 +833,7 @@ def test_distances_are_those_of_the_functions(call, tmp_path, rng):
     cases = [
         (["x.npy", "y.csv"], "samples", db.squared_frechet_distance(x, y)),
         (["x.npy", "y.csv", "--samples"], "samples", db.squared_frechet_distance(x, y)),
+        (["x.npy", "y.csv", "--unbiased"], "samples", db.squared_frechet_distance(x, y, unbiased=True)),
         (["a.npy", "b.npy", "--covariances"], "covariances", db.squared_bures_wasserstein(f @ f.T, g @ g.T)),
         (["f.npz", "g.npy", "--factors"], "factors", db.squared_bures_wasserstein_factors(f, g)),
     ]
@@ -864,6 +865,7 @@ def test_bad_input_of_distance(refused, tmp_path):
         (["x.npy", "y.npy", "--covariances"], "equally many columns"),
         (["x.npy", "y.npy", "--factors"], "equally many rows (a factor F stands for F Fᵀ), but have 3 and 4."),
         (["x.npy", "x.npy", "--factors", "--samples"], "Choose one of --samples, --factors: all of them were given."),
+        (["x.npy", "x.npy", "--factors", "--unbiased"], "--unbiased is about samples, but --factors was given."),
         (["row.npy", "x.npy", "--factors"], "'row.npy' must hold a non-empty matrix, but has shape (3,)."),
         ([SMALL, SMALL], "is a covariance matrix, not samples: pass --covariances"),
         ([SMALL, SMALL, "--factors"], "unknown data"),

@@ -218,6 +218,9 @@ def distance(
     samples: Annotated[bool, typer.Option("--samples", help="Rows are samples (the default).")] = False,
     covariances: Annotated[bool, typer.Option("--covariances", help="A and B are covariance matrices.")] = False,
     factors: Annotated[bool, typer.Option("--factors", help="A and B are factors F of covariances F Fᵀ.")] = False,
+    unbiased: Annotated[
+        bool, typer.Option("--unbiased", help="Of samples: divide by N - 1, as codes for the FID do.")
+    ] = False,
     as_json: _Json = False,
     debug: _Debug = False,
 ) -> None:
@@ -227,13 +230,15 @@ def distance(
     ]
     if len(chosen) > 1:
         raise ValueError(f"Choose one of --{', --'.join(chosen)}: all of them were given.")
+    if unbiased and (covariances or factors):
+        raise ValueError(f"--unbiased is about samples, but --{chosen[0]} was given. Leave out one of the two.")
     from deepbures.cli._progress import Display
 
     with Display() as display:
         display.stage("comparing")
         from deepbures.cli._distance import run_distance
 
-        result = run_distance(a, b, chosen[0] if chosen else "samples")
+        result = run_distance(a, b, chosen[0] if chosen else "samples", unbiased)
     if as_json:
         show_json(result)
     else:

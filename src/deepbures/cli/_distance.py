@@ -1,5 +1,6 @@
 """`deepbures distance`: between two files or built-in data sets."""
 
+import functools
 import math
 from typing import Any
 
@@ -8,7 +9,7 @@ from deepbures.datasets import load_dataset, load_matrix
 from deepbures.runs import plain
 
 
-def run_distance(a: str, b: str, kind: str) -> dict[str, Any]:
+def run_distance(a: str, b: str, kind: str, unbiased: bool) -> dict[str, Any]:
     """Load both, check that they fit, and compute the distance and its square."""
     (name_a, array_a), (name_b, array_b) = (_load(source, kind) for source in (a, b))
     axis = 0 if kind == "factors" else 1
@@ -17,7 +18,7 @@ def run_distance(a: str, b: str, kind: str) -> dict[str, Any]:
         what = "rows (a factor F stands for F Fᵀ)" if kind == "factors" else "columns"
         raise ValueError(f"{a} and {b} must have equally many {what}, but have {dims[0]} and {dims[1]}.")
     functions: dict[str, Any] = {
-        "samples": db.squared_frechet_distance,
+        "samples": functools.partial(db.squared_frechet_distance, unbiased=unbiased),
         "covariances": db.squared_bures_wasserstein,
         "factors": db.squared_bures_wasserstein_factors,
     }
@@ -30,6 +31,8 @@ def run_distance(a: str, b: str, kind: str) -> dict[str, Any]:
         "distance": math.sqrt(squared),
         "squared_distance": squared,
     }
+    if kind == "samples":
+        result["unbiased"] = unbiased
     return dict(plain(result))
 
 
