@@ -10,10 +10,10 @@ from scipy import linalg
 from deepbures.metric._factors import NO_CANCELLATION, column_lengths, graded
 from deepbures.metric._kernel import Kernel, Pieces
 from deepbures.metric._libraries import is_traced
-from deepbures.metric._nuclear import root_sum, trace_form
+from deepbures.metric._nuclear import root_difference, root_sum, trace_form
 from deepbures.metric._procrustes import adjoint, nonzero, squared_distance
 from deepbures.metric._refine import refine
-from deepbures.metric._rules import distance, maps
+from deepbures.metric._rules import distance, optimal_map
 from deepbures.metric._scaling import covariance_scale, equal, is_one, rooted, squared
 from deepbures.metric._validation import (
     align,
@@ -26,7 +26,8 @@ from deepbures.metric._validation import (
 
 Array = Any
 
-# Two Cholesky factors with singular values of Fᴴ G in a smaller ratio than this are graded before its vectors are used.
+# The least ratio of eigenvalues of Lᴴ B L, or of singular values of Fᴴ G, for their vectors to be used: with these they
+# lose three digits, or no more than by rounding the covariances. Below it the factors are graded.
 _WELL_CONDITIONED = 1e-6
 
 # Below this ratio of squared pivots, Lᴴ B L has eigenvalues too small for their roots to be accurate.
@@ -164,7 +165,7 @@ def transport_map(a: Array, b: Array) -> Array:
     """
     a, b = checked_pair(a, b)
     a_scale, b_scale = covariance_scale(a), covariance_scale(b)
-    forward, _ = maps(CovarianceKernel(("a", "b")), divide(a, a_scale), divide(b, b_scale))
+    forward = optimal_map(CovarianceKernel(("a", "b")), divide(a, a_scale), divide(b, b_scale))
     return (b_scale / a_scale) * hermitian(forward)
 
 
@@ -222,20 +223,23 @@ class CovarianceKernel(Kernel):
         return xp.where(same, xp.zeros_like(value), value)
 
     def decompose(self, x: Array, y: Array) -> Pieces:
-        """Y, Z and S, with zero columns for zero singular values, and the value."""
+        """Y, Z and S, with zero columns for zero singular values, and the value.
+
+        With A = L Lᴴ and Lᴴ B L = U S² Uᴴ, Z = L U S^{−½} and Y = B Z S⁻¹, where S is not too small for it.
+        """
         xp = array_namespace(x, y)
-        (f, f_is_graded), (g, g_is_graded) = self._factors(x, y)
-        if not (f_is_graded or g_is_graded):
-            u, s, vh = xp.linalg.svd(adjoint(f) @ g, full_matrices=False)
-            value = _trace(x) + _trace(y) - 2 * xp.sum(s, axis=-1)
-            far = value >= NO_CANCELLATION * (_trace(x) + _trace(y))
-            well_conditioned = s[..., -1] > _WELL_CONDITIONED * s[..., 0]
-            weight = 1 / xp.sqrt(xp.where(s > 0, s, xp.ones_like(s)))
-            pieces = (*_bases(f, g, u, vh, weight), s, value[..., None])
-            pieces = refine(pieces, far & well_conditioned, _graded_pieces, f, g)
-        else:
-            pieces = _graded_pieces(f if f_is_graded else graded(f), g if g_is_graded else graded(g))
-        return pieces
+        factor = None if is_traced(x, y) else _cholesky_factor(x)
+        if factor is None or not _has_large_pivots(factor):
+            return self._pieces_by_factors(x, y)
+        total = _trace(x) + _trace(y)
+        eigenvalues, u = xp.linalg.eigh(congruence(y, factor))
+        value, trusted = root_difference(eigenvalues, total)
+        well_conditioned = eigenvalues[..., 0] > _WELL_CONDITIONED * eigenvalues[..., -1]
+        trusted = trusted & well_conditioned & (value >= NO_CANCELLATION * total)
+        s = xp.sqrt(xp.where(eigenvalues > 0, eigenvalues, xp.ones_like(eigenvalues)))
+        second = (factor @ u) / xp.astype(xp.sqrt(s), u.dtype)[..., None, :]
+        first = (y @ second) / xp.astype(s, u.dtype)[..., None, :]
+        return refine((first, second, s, value[..., None]), trusted, self._pieces_by_factors, x, y)
 
     def value_from(self, x: Array, y: Array, pieces: Pieces) -> Array:
         """The value is one of the pieces."""
@@ -243,10 +247,9 @@ class CovarianceKernel(Kernel):
         xp = array_namespace(value)
         return xp.where(equal(x, y), xp.zeros_like(value), value)
 
-    def maps(self, x: Array, y: Array, pieces: Pieces) -> tuple[Array, Array]:
-        """T_AB and T_BA."""
-        first, second, *_ = pieces
-        return first @ adjoint(first), second @ adjoint(second)
+    def map(self, which: int, x: Array, y: Array, pieces: Pieces) -> Array:
+        """T_AB or T_BA."""
+        return pieces[which] @ adjoint(pieces[which])
 
     def map_derivatives(self, x: Array, y: Array, pieces: Pieces, dx: Array, dy: Array) -> tuple[Array, Array]:
         """Y K Yᴴ and −Z K Zᴴ."""
@@ -259,6 +262,19 @@ class CovarianceKernel(Kernel):
 
     def _factors(self, x: Array, y: Array) -> tuple[tuple[Array, bool], tuple[Array, bool]]:
         return _factor(x, self.names[0]), _factor(y, self.names[1])
+
+    def _pieces_by_factors(self, x: Array, y: Array) -> Pieces:
+        xp = array_namespace(x, y)
+        (f, f_is_graded), (g, g_is_graded) = self._factors(x, y)
+        if f_is_graded or g_is_graded:
+            return _graded_pieces(f if f_is_graded else graded(f), g if g_is_graded else graded(g))
+        u, s, vh = xp.linalg.svd(adjoint(f) @ g, full_matrices=False)
+        total = _trace(x) + _trace(y)
+        value = total - 2 * xp.sum(s, axis=-1)
+        trusted = (value >= NO_CANCELLATION * total) & (s[..., -1] > _WELL_CONDITIONED * s[..., 0])
+        weight = 1 / xp.sqrt(xp.where(s > 0, s, xp.ones_like(s)))
+        pieces = (*_bases(f, g, u, vh, weight), s, value[..., None])
+        return refine(pieces, trusted, lambda f, g: _graded_pieces(graded(f), graded(g)), f, g)
 
     def _by_factors(self, x: Array, y: Array) -> Array:
         (f, f_is_graded), (g, g_is_graded) = self._factors(x, y)
@@ -279,7 +295,6 @@ class CovarianceKernel(Kernel):
 
 def _graded_pieces(f: Array, g: Array) -> Pieces:
     xp = array_namespace(f, g)
-    f, g = graded(f), graded(g)
     u, s, vh = xp.linalg.svd(adjoint(f) @ g, full_matrices=False)
     # The entries of Fᴴ G have errors relative to the lengths of the two columns that they come from (see _factors).
     limit = column_lengths(f) * column_lengths(g)
@@ -306,7 +321,7 @@ def hermitian(a: Array) -> Array:
 
 
 def congruence(b: Array, factor: Array) -> Array:
-    """Lᴴ B L for Hermitian B and lower triangular L; of the result, only the lower triangle is meant to be read.
+    """Lᴴ B L for Hermitian B and lower triangular L.
 
     By halves, with L and B in blocks: a third of the work of two products of full matrices.
     """
@@ -322,10 +337,9 @@ def congruence(b: Array, factor: Array) -> Array:
     top = congruence(b[..., :half, :half], left) + corner + adjoint(corner)
     side = adjoint(right) @ (across + down / 2)
     bottom = congruence(b[..., half:, half:], right)
-    zero = xp.zeros((*side.shape[:-2], half, size - half), dtype=side.dtype, device=getattr(side, "device", None))
     top = xp.broadcast_to(top, (*side.shape[:-2], half, half))
     bottom = xp.broadcast_to(bottom, (*side.shape[:-2], size - half, size - half))
-    return xp.concat([xp.concat([top, zero], axis=-1), xp.concat([side, bottom], axis=-1)], axis=-2)
+    return xp.concat([xp.concat([top, adjoint(side)], axis=-1), xp.concat([side, bottom], axis=-1)], axis=-2)
 
 
 def _trace(a: Array) -> Array:
@@ -351,7 +365,12 @@ def _cholesky_factor(a: Array) -> Array | None:
     xp = array_namespace(a)
     try:
         if is_numpy_array(a) and a.ndim == 2:
-            factor = linalg.cholesky(a, lower=True, check_finite=False)  # half the time of NumPy's
+            # Half the time of NumPy's: without copies, the upper factor of Aᵀ is the transpose of the lower one of A.
+            (potrf,) = linalg.get_lapack_funcs(("potrf",), (a,))
+            upper, failed = potrf(a.T, lower=0, clean=1)
+            if failed:
+                return None
+            factor = upper.T
         else:
             factor = xp.linalg.cholesky(a)
     except (np.linalg.LinAlgError, RuntimeError):  # the latter is PyTorch's

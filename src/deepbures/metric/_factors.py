@@ -196,10 +196,10 @@ class FactorKernel(Kernel):
         value = squared_norm(y - fu @ vh) + squared_norm(x - fu @ adjoint(u))
         return xp.where(equal(x, y), xp.zeros_like(value), value)
 
-    def maps(self, x: Array, y: Array, pieces: Pieces) -> tuple[Array, Array]:
-        """G Qᴴ and F Q."""
+    def map(self, which: int, x: Array, y: Array, pieces: Pieces) -> Array:
+        """G Qᴴ or F Q."""
         u, _, vh = _cut(pieces)
-        return (y @ adjoint(vh)) @ adjoint(u), (x @ u) @ vh
+        return (x @ u) @ vh if which else (y @ adjoint(vh)) @ adjoint(u)
 
     def map_derivatives(self, x: Array, y: Array, pieces: Pieces, dx: Array, dy: Array) -> tuple[Array, Array]:
         """d(G Qᴴ) and d(F Q)."""

@@ -1,7 +1,8 @@
 """The derivatives of a kernel in JAX: to second order, in closed form, under every transformation.
 
-Differentiating the distance calls the maps, differentiating the maps calls their derivatives. A third derivative would
-go through singular vectors, which have none where singular values meet; it is refused.
+Differentiating the distance calls the maps, differentiating a map calls its derivative; all from one decomposition,
+which is constant as far as JAX knows. A third derivative would go through singular vectors, which have none where
+singular values meet; it is refused.
 """
 
 import functools
@@ -10,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from deepbures.metric._kernel import Kernel, Pieces
+from deepbures.metric._kernel import THIRD_DERIVATIVE, Kernel, Pieces
 
 Array = Any
 
@@ -21,35 +22,15 @@ def distance(kernel: Kernel, x: Array, y: Array) -> Array:
     return kernel.value(x, y)
 
 
-@distance.defjvp
+@functools.partial(distance.defjvp, symbolic_zeros=True)
 def _distance_jvp(kernel: Kernel, primals: Any, tangents: Any) -> Any:
-    # dD = Re⟨∂D/∂x, dx⟩ + Re⟨∂D/∂y, dy⟩
-    (x, y), (dx, dy) = primals, tangents
-    value, *both = _distance_and_maps(kernel, x, y)
-    gx, gy = kernel.gradients(x, y, (both[0], both[1]))
-    return value, _inner_product(gx, dx) + _inner_product(gy, dy)
+    pieces = _decompose(kernel, *primals)
+    return _value(kernel, *primals, *pieces), _differential(kernel, primals, tangents, pieces)
 
 
-def maps(kernel: Kernel, x: Array, y: Array) -> tuple[Array, Array]:
-    """M_x and M_y."""
-    _, first, second = _distance_and_maps(kernel, x, y)
-    return first, second
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _distance_and_maps(kernel: Kernel, x: Array, y: Array) -> tuple[Array, Array, Array]:
-    pieces = kernel.decompose(x, y)
-    return kernel.value_from(x, y, pieces), *kernel.maps(x, y, pieces)
-
-
-@_distance_and_maps.defjvp
-def _distance_and_maps_jvp(kernel: Kernel, primals: Any, tangents: Any) -> Any:
-    (x, y), (dx, dy) = primals, tangents
-    pieces = _decompose(kernel, x, y)
-    value, (mx, my) = kernel.value_from(x, y, pieces), kernel.maps(x, y, pieces)
-    gx, gy = kernel.gradients(x, y, (mx, my))
-    derivatives = kernel.map_derivatives(x, y, pieces, dx, dy)
-    return (value, mx, my), (_inner_product(gx, dx) + _inner_product(gy, dy), *derivatives)
+def optimal_map(kernel: Kernel, x: Array, y: Array) -> Array:
+    """M_x."""
+    return _map(kernel, 0, x, y, *_decompose(kernel, x, y))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -59,12 +40,51 @@ def _decompose(kernel: Kernel, x: Array, y: Array) -> Pieces:
 
 @_decompose.defjvp
 def _decompose_jvp(kernel: Kernel, primals: Any, tangents: Any) -> Any:
-    raise NotImplementedError(
-        "Distances have first and second derivatives; a third one was asked for. Differentiate twice at most, or take "
-        "differences of second derivatives."
-    )
+    # What is computed from the pieces has derivatives of its own.
+    pieces = _decompose(kernel, *primals)
+    return pieces, tuple(jnp.zeros_like(piece) for piece in pieces)
 
 
-def _inner_product(gradient: Array, direction: Array) -> Array:
-    """Re tr(AᴴB), over the last two axes."""
-    return jnp.sum(jnp.real(jnp.conj(gradient) * direction), axis=(-2, -1))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _value(kernel: Kernel, x: Array, y: Array, *pieces: Array) -> Array:
+    return kernel.value_from(x, y, pieces)
+
+
+@functools.partial(_value.defjvp, symbolic_zeros=True)
+def _value_jvp(kernel: Kernel, primals: Any, tangents: Any) -> Any:
+    x, y, *pieces = primals
+    return _value(kernel, *primals), _differential(kernel, (x, y), tangents[:2], tuple(pieces))
+
+
+def _differential(kernel: Kernel, primals: Any, tangents: Any, pieces: Pieces) -> Array:
+    """The differential Re⟨∂D/∂x, dx⟩ + Re⟨∂D/∂y, dy⟩, leaving out what stands still."""
+    x, y = primals
+    total = jnp.zeros(jnp.broadcast_shapes(x.shape[:-2], y.shape[:-2]), jnp.real(x).dtype)
+    for which, direction in enumerate(tangents):
+        if not isinstance(direction, jax.custom_derivatives.SymbolicZero):
+            gradient = kernel.gradient(which, x, y, _map(kernel, which, x, y, *pieces))
+            total = total + jnp.sum(jnp.real(jnp.conj(gradient) * direction), axis=(-2, -1))
+    return total
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _map(kernel: Kernel, which: int, x: Array, y: Array, *pieces: Array) -> Array:
+    return kernel.map(which, x, y, pieces)
+
+
+@_map.defjvp
+def _map_jvp(kernel: Kernel, which: int, primals: Any, tangents: Any) -> Any:
+    value = _map(kernel, which, *primals)
+    x, y, *pieces = _no_further(primals)
+    return value, kernel.map_derivatives(x, y, tuple(pieces), *tangents[:2])[which]
+
+
+@jax.custom_jvp
+def _no_further(arrays: Any) -> Any:
+    """The same arrays, which cannot be differentiated."""
+    return arrays
+
+
+@_no_further.defjvp
+def _no_further_jvp(primals: Any, tangents: Any) -> Any:
+    raise NotImplementedError(THIRD_DERIVATIVE)

@@ -18,6 +18,11 @@ from array_api_compat import array_namespace, device
 Array = Any
 Pieces = tuple[Array, ...]
 
+THIRD_DERIVATIVE = (
+    "Distances have first and second derivatives; a third one was asked for. Differentiate twice at most, or take "
+    "differences of second derivatives."
+)
+
 
 class Kernel(ABC):
     """D(x, y) for arguments of ordinary scale with as many leading axes each, and its derivatives."""
@@ -38,8 +43,8 @@ class Kernel(ABC):
         """D(x, y) again."""
 
     @abstractmethod
-    def maps(self, x: Array, y: Array, pieces: Pieces) -> tuple[Array, Array]:
-        """M_x and M_y."""
+    def map(self, which: int, x: Array, y: Array, pieces: Pieces) -> Array:
+        """M_x (0) or M_y (1)."""
 
     @abstractmethod
     def map_derivatives(self, x: Array, y: Array, pieces: Pieces, dx: Array, dy: Array) -> tuple[Array, Array]:
@@ -51,13 +56,10 @@ class Kernel(ABC):
         first, second = self.covariances
         return (1 if first else 2), (1 if second else 2)
 
-    def gradients(self, x: Array, y: Array, maps: tuple[Array, Array]) -> tuple[Array, Array]:
-        """∂D/∂x and ∂D/∂y."""
-        first, second = (
-            weight * ((identity_like(z) if is_covariance else z) - map_)
-            for weight, is_covariance, z, map_ in zip(self.weights, self.covariances, (x, y), maps, strict=True)
-        )
-        return first, second
+    def gradient(self, which: int, x: Array, y: Array, map_: Array) -> Array:
+        """∂D/∂x (0) or ∂D/∂y (1), from M_x or M_y."""
+        z = (x, y)[which]
+        return self.weights[which] * ((identity_like(z) if self.covariances[which] else z) - map_)
 
     def pull_back(self, x: Array, y: Array, pieces: Pieces, px: Array, py: Array) -> tuple[Array, Array]:
         """The adjoint of `map_derivatives`, J.

@@ -192,13 +192,14 @@ class MixedKernel(Kernel):
         """The value is one of the pieces."""
         return pieces[3][..., 0]
 
-    def maps(self, x: Array, y: Array, pieces: Pieces) -> tuple[Array, Array]:
-        """G P Gᴴ and A G P."""
+    def map(self, which: int, x: Array, y: Array, pieces: Pieces) -> Array:
+        """G P Gᴴ or A G P."""
         s, v, image, _ = pieces
-        xp = array_namespace(x, y)
-        inverse = xp.astype(_inverse(s), v.dtype)[..., None, :]
+        inverse = array_namespace(x, y).astype(_inverse(s), v.dtype)[..., None, :]
+        if which:
+            return (image * inverse) @ adjoint(v)
         gv = y @ v
-        return (gv * inverse) @ adjoint(gv), (image * inverse) @ adjoint(v)
+        return (gv * inverse) @ adjoint(gv)
 
     def map_derivatives(self, x: Array, y: Array, pieces: Pieces, dx: Array, dy: Array) -> tuple[Array, Array]:
         """d(G P Gᴴ) and d(A G P)."""

@@ -17,13 +17,17 @@ _ALLOWED = 100
 
 
 def root_sum(m: Array, total: Array) -> tuple[Array, Array]:
-    """Total − 2 Σ_i √λ_i for the eigenvalues of a Hermitian M (its lower triangle), and where that can be trusted.
+    """Total − 2 Σ_i √λ_i for the eigenvalues of a Hermitian M, and where that can be trusted.
 
     Eigenvalues come with an error of a few eps λ_1 each, which the root turns into eps λ_1 / (2 √λ_i): too much for a
     small λ_i, and then the sum of these errors says so. Where it does not, M is positive definite.
     """
-    xp = array_namespace(m)
-    eigenvalues = xp.linalg.eigvalsh(m)
+    return root_difference(array_namespace(m).linalg.eigvalsh(m), total)
+
+
+def root_difference(eigenvalues: Array, total: Array) -> tuple[Array, Array]:
+    """The same, for the eigenvalues, ascending."""
+    xp = array_namespace(eigenvalues)
     positive = eigenvalues > 0
     roots = xp.sqrt(xp.where(positive, eigenvalues, xp.ones_like(eigenvalues)))
     value = total - 2 * xp.sum(roots, axis=-1)

@@ -14,13 +14,11 @@ def distance(kernel: Kernel, x: Array, y: Array) -> Array:
     return _rules(x).distance(kernel, x, y) if is_differentiated(x, y) else kernel.value(x, y)
 
 
-def maps(kernel: Kernel, x: Array, y: Array) -> tuple[Array, Array]:
-    """M_x and M_y, likewise."""
+def optimal_map(kernel: Kernel, x: Array, y: Array) -> Array:
+    """M_x, likewise."""
     if is_differentiated(x, y):
-        first, second = _rules(x).maps(kernel, x, y)
-    else:
-        first, second = kernel.maps(x, y, kernel.decompose(x, y))
-    return first, second
+        return _rules(x).optimal_map(kernel, x, y)
+    return kernel.map(0, x, y, kernel.decompose(x, y))
 
 
 def _rules(x: Array) -> Any:

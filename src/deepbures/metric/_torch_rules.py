@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.autograd import Function
 
-from deepbures.metric._kernel import Kernel
+from deepbures.metric._kernel import THIRD_DERIVATIVE, Kernel
 
 Array = torch.Tensor
 
@@ -21,13 +21,13 @@ def distance(kernel: Kernel, x: Array, y: Array) -> Array:
     return value
 
 
-def maps(kernel: Kernel, x: Array, y: Array) -> tuple[Array, Array]:
-    """M_x and M_y."""
+def optimal_map(kernel: Kernel, x: Array, y: Array) -> Array:
+    """M_x."""
     _refuse_nested_forward()
     x, y = _same_batch(x, y)
     _, *pieces = _Distance.apply(kernel, x, y)
-    first, second = _Maps.apply(kernel, x, y, *pieces)
-    return first, second
+    first: Array = _Map.apply(kernel, 0, x, y, *pieces)
+    return first
 
 
 class _Distance(Function):
@@ -49,18 +49,22 @@ class _Distance(Function):
     @staticmethod
     def backward(ctx: Any, cotangent: Array, *_: Any) -> tuple[Array | None, ...]:
         x, y, *pieces = ctx.saved_tensors
-        gx, gy = ctx.kernel.gradients(x, y, _Maps.apply(ctx.kernel, x, y, *pieces))
-        return None, cotangent[..., None, None] * gx, cotangent[..., None, None] * gy
+        gradients = (
+            cotangent[..., None, None] * ctx.kernel.gradient(which, x, y, _Map.apply(ctx.kernel, which, x, y, *pieces))
+            if ctx.needs_input_grad[which + 1]
+            else None
+            for which in (0, 1)
+        )
+        return None, *gradients
 
     @staticmethod
-    def jvp(ctx: Any, _: None, dx: Array | None, dy: Array | None) -> tuple[Array | None, ...]:
+    def jvp(ctx: Any, _: None, *directions: Array | None) -> tuple[Array | None, ...]:
         x, y, *pieces = ctx.saved_tensors
-        gx, gy = ctx.kernel.gradients(x, y, _Maps.apply(ctx.kernel, x, y, *pieces))
-        tangent = torch.zeros((), dtype=gx.real.dtype, device=gx.device)
-        if dx is not None:
-            tangent = tangent + _inner_product(gx, dx)
-        if dy is not None:
-            tangent = tangent + _inner_product(gy, dy)
+        tangent = torch.zeros(x.shape[:-2], dtype=x.real.dtype, device=x.device)
+        for which, direction in enumerate(directions):
+            if direction is not None:
+                gradient = ctx.kernel.gradient(which, x, y, _Map.apply(ctx.kernel, which, x, y, *pieces))
+                tangent = tangent + (gradient.conj() * direction).real.sum((-2, -1))
         return tangent, *(None for _ in pieces)
 
     @staticmethod
@@ -69,35 +73,37 @@ class _Distance(Function):
         return output, (0,) * len(output)
 
 
-class _Maps(Function):
-    """M_x and M_y, from the pieces of the decomposition."""
+class _Map(Function):
+    """M_x or M_y, from the pieces of the decomposition."""
 
     @staticmethod
-    def forward(kernel: Kernel, x: Array, y: Array, *pieces: Array) -> tuple[Array, Array]:
-        return kernel.maps(x, y, pieces)
+    def forward(kernel: Kernel, which: int, x: Array, y: Array, *pieces: Array) -> Array:
+        return kernel.map(which, x, y, pieces)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.kernel, *arguments = inputs
+        ctx.kernel, ctx.which, *arguments = inputs
         ctx.save_for_backward(*arguments)
         ctx.save_for_forward(*arguments)
 
     @staticmethod
-    def backward(ctx: Any, px: Array, py: Array) -> tuple[Array | None, ...]:
+    def backward(ctx: Any, cotangent: Array) -> tuple[Array | None, ...]:
         x, y, *pieces = ctx.saved_tensors
+        px, py = (cotangent if which == ctx.which else torch.zeros_like(z) for which, z in enumerate((x, y)))
         gx, gy = _PullBack.apply(ctx.kernel, x, y, px, py, *pieces)
-        return None, gx, gy, *(None for _ in pieces)
+        return None, None, gx, gy, *(None for _ in pieces)
 
     @staticmethod
-    def jvp(ctx: Any, _: None, dx: Array | None, dy: Array | None, *__: Any) -> tuple[Array, Array]:
+    def jvp(ctx: Any, _: None, __: None, dx: Array | None, dy: Array | None, *___: Any) -> Array:
         x, y, *pieces = ctx.saved_tensors
         dx = torch.zeros_like(x) if dx is None else dx
         dy = torch.zeros_like(y) if dy is None else dy
-        return _PushForward.apply(ctx.kernel, x, y, dx, dy, *pieces)
+        moved: Array = _PushForward.apply(ctx.kernel, x, y, dx, dy, *pieces)[ctx.which]
+        return moved
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, kernel: Kernel, *arguments: Array) -> Any:
-        return _Maps.apply(kernel, *_batch_first(info, in_dims[1:], *arguments)), (0, 0)
+    def vmap(info: Any, in_dims: Any, kernel: Kernel, which: int, *arguments: Array) -> Any:
+        return _Map.apply(kernel, which, *_batch_first(info, in_dims[2:], *arguments)), 0
 
 
 class _Linear(Function):
@@ -109,17 +115,11 @@ class _Linear(Function):
 
     @staticmethod
     def backward(ctx: Any, *_: Any) -> Any:
-        raise NotImplementedError(_THIRD)
+        raise NotImplementedError(THIRD_DERIVATIVE)
 
     @staticmethod
     def jvp(ctx: Any, *_: Any) -> Any:
-        raise NotImplementedError(_THIRD)
-
-
-_THIRD = (
-    "Distances have first and second derivatives; a third one was asked for. Differentiate twice at most, or take "
-    "differences of second derivatives."
-)
+        raise NotImplementedError(THIRD_DERIVATIVE)
 
 
 class _PullBack(_Linear):
@@ -163,8 +163,3 @@ def _batch_first(info: Any, in_dims: Any, *arguments: Array) -> tuple[Array, ...
         argument.expand(info.batch_size, *argument.shape) if dim is None else argument.movedim(dim, 0)
         for argument, dim in zip(arguments, in_dims, strict=True)
     )
-
-
-def _inner_product(gradient: Array, direction: Array) -> Array:
-    """Re tr(AᴴB), over the last two axes."""
-    return (gradient.conj() * direction).real.sum((-2, -1))
