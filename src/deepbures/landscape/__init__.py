@@ -1,6 +1,11 @@
 """What the loss looks like, without time: its minimum over bounded rank and the curvature there."""
 
+from deepbures.landscape._critical import CriticalPoint as CriticalPoint
+from deepbures.landscape._critical import CriticalPoints as CriticalPoints
+from deepbures.landscape._critical import critical_points as critical_points
 from deepbures.landscape._curvature import asymptotic_rate as asymptotic_rate
 from deepbures.landscape._curvature import sharpness as sharpness
 from deepbures.landscape._minimum import minimal_loss as minimal_loss
 from deepbures.landscape._minimum import rank_k_minimizer as rank_k_minimizer
+from deepbures.landscape._spectrum import HessianSpectrum as HessianSpectrum
+from deepbures.landscape._spectrum import hessian_spectrum as hessian_spectrum

@@ -1,0 +1,409 @@
+"""Every critical point of a loss over matrices of bounded rank, in closed form and in order of value."""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepbures._checks import check_integer
+from deepbures.landscape._eigenvalues import (
+    checked_landscape,
+    group_starts,
+    leading_spectrum,
+    num_flat,
+    num_usable,
+)
+from deepbures.landscape._modes import Modes, modes_of
+from deepbures.landscape._spectrum import HessianSpectrum, hessian_spectrum
+from deepbures.landscape._subsets import Choices, Groups, best_choices, choices_within, count_choices
+from deepbures.model import AbstractLoss, DeepLinearNetwork, Target, balanced_network
+
+Array = Any
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+# All critical points are listed without being asked for a number up to this many.
+_MOST = 1_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class CriticalPoint:
+    """One critical point, or one family of them: W = Ω_J diag(w_J) Vᵀ with VᵀV = I.
+
+    Attributes
+    ----------
+    eigen_indices : tuple of int
+        J, from 0: which eigenvalues of the target (descending) it uses. Where eigenvalues are equal, the first of them.
+    value : float
+        The loss.
+    rank : int
+        |J|.
+    morse_index, nullity : int
+        Numbers of negative and of zero eigenvalues of the Hessian.
+    kind : str
+        "minimizer", "strict saddle" (a negative eigenvalue), "degenerate saddle" (none, but not a minimizer), or
+        "maximum" (negative eigenvalues only).
+    family_dim : int
+        Dimension of the family that comes from equal eigenvalues of the target: 0 for a point that is determined up to
+        V.
+    """
+
+    eigen_indices: tuple[int, ...]
+    value: float
+    rank: int
+    morse_index: int
+    nullity: int
+    kind: str
+    family_dim: int
+    latent_dim: int
+    depth: int
+    target: Target = dataclasses.field(repr=False)
+    loss: AbstractLoss = dataclasses.field(repr=False)
+
+    def end_to_end(self) -> NDArray[Any]:
+        """W = Ω_J diag(w_J) [I, 0], of shape (n, m)."""
+        values, vectors = leading_spectrum(self.target, max(self.eigen_indices, default=-1) + 1)
+        w = np.zeros((self.target.dim, self.latent_dim), vectors.dtype)
+        chosen = list(self.eigen_indices)
+        w[:, : self.rank] = vectors[:, chosen] * np.sqrt(modes_of(self.loss).squares(values[chosen]))
+        return w
+
+    def network(self, widths: Sequence[int] | None = None) -> DeepLinearNetwork:
+        """The balanced lift to given widths (d_0, …, d_N); by default (m, …, m, n) of the depth asked for."""
+        w = self.end_to_end()
+        sizes = (self.latent_dim,) * self.depth + (self.target.dim,) if widths is None else widths
+        return balanced_network(w, sizes)
+
+    def lift(self, gauges: Sequence[Array]) -> DeepLinearNetwork:
+        """Another network with the same end-to-end matrix: W_l ↦ G_l W_l G_{l−1}⁻¹, with G_0 = I and G_N = I.
+
+        Parameters
+        ----------
+        gauges : sequence of arrays (d_l, d_l)
+            G_1 … G_{N−1}, invertible, for the balanced lift of the depth asked for.
+        """
+        weights = [np.asarray(weight) for weight in self.network().weights]
+        if len(gauges) != len(weights) - 1:
+            raise ValueError(
+                f"gauges must hold a matrix for each of the {len(weights) - 1} hidden layers of a network of depth "
+                f"{len(weights)}, but holds {len(gauges)}."
+            )
+        for layer, gauge in enumerate(gauges):
+            matrix = np.asarray(gauge)
+            size = weights[layer].shape[0]
+            if matrix.shape != (size, size):
+                raise ValueError(f"gauges[{layer}] must have shape ({size}, {size}), but has shape {matrix.shape}.")
+            weights[layer] = matrix @ weights[layer]
+            weights[layer + 1] = np.linalg.solve(matrix.T, weights[layer + 1].T).T
+        return DeepLinearNetwork(weights)
+
+    def spectrum(self) -> HessianSpectrum:
+        """All Hessian eigenvalues here, as `hessian_spectrum` gives them."""
+        return hessian_spectrum(
+            self.target, self.eigen_indices, self.loss, latent_dim=self.latent_dim, depth=self.depth
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class CriticalPoints:
+    """Critical points in order of value: columns of a table, and a sequence of `CriticalPoint`.
+
+    Attributes
+    ----------
+    eigen_indices : int array (points, largest rank)
+        J of each point, from 0, ascending; −1 fills the rows of points of lower rank.
+    value, rank, morse_index, nullity, family_dim : arrays (points,)
+        As in `CriticalPoint`.
+    kind : str array (points,)
+        Likewise.
+    total : int
+        How many there are in all, within the ranks asked for (families of equal eigenvalues count once).
+    """
+
+    eigen_indices: Ints
+    value: Floats
+    rank: Ints
+    morse_index: Ints
+    nullity: Ints
+    kind: NDArray[np.str_]
+    family_dim: Ints
+    total: int
+    latent_dim: int
+    depth: int
+    target: Target = dataclasses.field(repr=False)
+    loss: AbstractLoss = dataclasses.field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    @overload
+    def __getitem__(self, index: int) -> CriticalPoint: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[CriticalPoint]: ...
+
+    def __getitem__(self, index: int | slice) -> CriticalPoint | list[CriticalPoint]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"point {index} was asked for, but there are {len(self)}")
+        rank = int(self.rank[index])
+        return CriticalPoint(
+            eigen_indices=tuple(self.eigen_indices[index, :rank].tolist()),
+            value=float(self.value[index]),
+            rank=rank,
+            morse_index=int(self.morse_index[index]),
+            nullity=int(self.nullity[index]),
+            kind=str(self.kind[index]),
+            family_dim=int(self.family_dim[index]),
+            latent_dim=self.latent_dim,
+            depth=self.depth,
+            target=self.target,
+            loss=self.loss,
+        )
+
+    def __iter__(self) -> Iterator[CriticalPoint]:
+        return (self[i] for i in range(len(self)))
+
+    def columns(self) -> dict[str, Any]:
+        """The table as columns; `eigen_indices` as tuples."""
+        indices = [tuple(row[:rank]) for row, rank in zip(self.eigen_indices.tolist(), self.rank.tolist(), strict=True)]
+        names = ("value", "rank", "morse_index", "nullity", "kind", "family_dim")
+        return {"eigen_indices": indices, **{name: getattr(self, name) for name in names}}
+
+    def to_dataframe(self) -> Any:
+        """The table as a pandas DataFrame (needs pandas)."""
+        try:
+            import pandas as pd
+        except ImportError:
+            raise ImportError("to_dataframe needs pandas: pip install pandas. columns() needs nothing.") from None
+        return pd.DataFrame(self.columns())
+
+
+def critical_points(
+    target: Target,
+    rank: int,
+    loss: AbstractLoss,
+    *,
+    latent_dim: int | None = None,
+    depth: int = 1,
+    num: int | None = None,
+    ranks: int | Sequence[int] | None = None,
+    max_value: float = math.inf,
+    morse_index: int | tuple[int, int] | None = None,
+) -> CriticalPoints:
+    """The critical points of a loss over matrices of bounded rank, lowest value first.
+
+    They are W = Ω_J diag(w_J) Vᵀ, VᵀV = I, for sets J of modes of the target Σ0 = Ω diag(λ) Ωᵀ:
+
+        loss                      J                          w_j²      value
+        BuresWasserstein()        |J| = k, λ_j > 0           λ_j       Σ_{i∉J} λ_i
+        BuresWasserstein(tau)     |J| ≤ k, λ_j > τ           λ_j − τ   Σ_{i∉J} (√λ_i − √τ)²
+        Frobenius()               |J| ≤ k, λ_j > 0           λ_j       Σ_{i∉J} λ_i²
+
+    For BuresWasserstein() they are those on the matrices of rank k exactly, where it is smooth; for the others those on
+    all n×m matrices, m = `latent_dim`, and a network of bottleneck k has no others of rank below k.
+
+    Parameters
+    ----------
+    target : Target
+        With a known spectrum (any but `from_operator` and dense matrices larger than 1024).
+    rank : int
+        k, in 1..min(n, m): the bottleneck.
+    loss : BuresWasserstein or Frobenius
+        The loss.
+    latent_dim : int, optional
+        m ≥ k, default k. Columns that no mode uses add to index and nullity.
+    depth : int
+        1: index, nullity and kind are those of the loss as a function of W. N ≥ 2: those of L(W_N ⋯ W_1) at the
+        balanced lift with hidden widths k, where columns that are not used are flat to second order.
+    num : int, optional
+        Only the `num` lowest. They are found without looking at the others, so n and k may be large. Without it all
+        are listed, if there are no more than a million.
+    ranks : int or sequence of int, optional
+        Only points with these ranks |J|.
+    max_value : float
+        Only points with at most this loss.
+    morse_index : int or (int, int), optional
+        Only points with this index, or an index in this range, both ends included.
+
+    Returns
+    -------
+    CriticalPoints
+        A table, ascending in value. Points that differ only by a rotation among equal eigenvalues of the target (equal
+        to 64 eps λ_1) form one family and appear once, with its dimension in `family_dim`.
+
+    Raises
+    ------
+    ValueError
+        If the rank is not in 1..min(n, m) or above the number of usable modes without smoothing; if there are more than
+        a million points and none of `num`, `max_value` and `morse_index` narrows them down enough.
+    TypeError
+        If the loss is neither of the two.
+
+    References
+    ----------
+    Bréchet et al. (2023): the critical points of BuresWasserstein() on matrices of rank k, and those of
+    BuresWasserstein(tau) of full bottleneck rank, with their values. Those of lower rank, index and nullity, and the
+    Frobenius column are derived for this project.
+
+    Examples
+    --------
+    >>> import deepbures as db
+    >>> target = db.Target.from_spectrum([4.0, 2.0, 1.0])
+    >>> for point in db.critical_points(target, 2, db.BuresWasserstein()):
+    ...     print(point.eigen_indices, round(point.value, 12), point.morse_index, point.kind)
+    (0, 1) 1.0 0 minimizer
+    (0, 2) 2.0 1 strict saddle
+    (1, 2) 4.0 2 strict saddle
+    """
+    values, modes, k, m, n_layers = checked_landscape(target, rank, loss, latent_dim, depth)
+    sizes, used_ranks = _groups_of(values, modes), _ranks(ranks, k, modes)
+    groups = Groups(sizes[1][: sizes[2]], np.asarray(modes.cost(values[sizes[0][: sizes[2]]]), np.float64))
+    usable = groups.total
+    if not modes.is_smooth and k > usable:
+        raise ValueError(
+            f"rank is {k}, but the target has {usable} positive eigenvalues: without smoothing, the loss is not "
+            f"differentiable at matrices with more columns than that in use. Ask for a rank in 1..{max(usable, 1)}, or "
+            "use BuresWasserstein(tau) or Frobenius."
+        )
+    span = _index_range(morse_index)
+    if num is not None:
+        num = check_integer(num, "num", 1)
+    total = sum(count_choices(groups, r) for r in used_ranks)
+    spans = {r: _inversions(span, r, m, usable, n_layers) for r in used_ranks}
+    everything = float(np.asarray(modes.cost(values), np.float64).sum())
+    found = _choose(groups, spans, num, max_value - everything, total)
+    tables = [_table(found[r], (values, sizes, modes), (r, k, m, n_layers)) for r in found]
+    table = {name: np.concatenate([part[name] for part in tables]) for name in tables[0]}
+    keep = table["value"] <= max_value
+    if span is not None:
+        keep &= (table["morse_index"] >= span[0]) & (table["morse_index"] <= span[1])
+    order = np.argsort(table["value"][keep], kind="stable")[:num]
+    return CriticalPoints(
+        **{name: column[keep][order] for name, column in table.items()},
+        total=total,
+        latent_dim=m,
+        depth=n_layers,
+        target=target,
+        loss=loss,
+    )
+
+
+def _groups_of(values: Floats, modes: Modes) -> tuple[Ints, Ints, int]:
+    """Starts and sizes of the groups, and how many of the groups are usable."""
+    starts = group_starts(values)
+    sizes = np.diff(np.append(starts, len(values)))
+    return starts, sizes, int((starts < num_usable(values, modes)).sum())
+
+
+def _ranks(ranks: int | Sequence[int] | None, k: int, modes: Modes) -> list[int]:
+    allowed = range(k + 1) if modes.is_smooth else range(k, k + 1)
+    if ranks is None:
+        return list(allowed)
+    asked = [ranks] if isinstance(ranks, (int, np.integer)) else list(ranks)
+    for r in asked:
+        check_integer(r, "ranks", 0, k, why=" (the rank)")
+        if r not in allowed:
+            raise ValueError(
+                f"ranks holds {r}, but without smoothing the loss is not differentiable below the full rank {k}. Ask "
+                f"for rank={r} instead."
+            )
+    return sorted({int(r) for r in asked})
+
+
+def _index_range(morse_index: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    if morse_index is None:
+        return None
+    low, high = (morse_index, morse_index) if isinstance(morse_index, (int, np.integer)) else morse_index
+    check_integer(low, "morse_index", 0)
+    return int(low), check_integer(high, "morse_index", int(low), why=" (the lower end)")
+
+
+def _null_index(r: int, m: int, usable: int, depth: int) -> int:
+    """Negative directions in columns that no mode uses."""
+    return (m - r) * (usable - r) if depth == 1 else 0
+
+
+def _inversions(span: tuple[int, int] | None, r: int, m: int, usable: int, depth: int) -> tuple[int, int]:
+    if span is None:
+        return 0, 2**62
+    null = _null_index(r, m, usable, depth)
+    return max(span[0] - null, 0), span[1] - null
+
+
+def _choose(
+    groups: Groups, spans: dict[int, tuple[int, int]], num: int | None, budget: float, total: int
+) -> dict[int, Choices]:
+    """The choices asked for, by their number of modes. `budget` is what they must gain at least, negated."""
+    gains = np.concatenate([[0.0], np.cumsum(np.repeat(groups.gains, groups.sizes))])
+    slack = 1e-9 * (abs(budget) + gains[-1]) if math.isfinite(budget) else 0.0
+    found = {}
+    left = _MOST
+    for r, span in spans.items():
+        best = float(gains[min(r, groups.total)])
+        part = (
+            choices_within(groups, r, budget + best + slack, span, left) if num is None or budget < math.inf else None
+        )
+        if part is None:
+            break
+        found[r] = part
+        left -= len(part.deficits)
+    if len(found) == len(spans):
+        return found
+    if num is None:
+        raise ValueError(
+            f"There are {total:,} critical points of these ranks, and more than {_MOST:,} within the bounds given. Ask "
+            "for the lowest ones with num=1000, or narrow them down with max_value, morse_index or ranks."
+        )
+    return best_choices(groups, spans, num)
+
+
+def _table(
+    choices: Choices, spectrum: tuple[Floats, tuple[Ints, Ints, int], Modes], shape: tuple[int, int, int, int]
+) -> dict[str, NDArray[Any]]:
+    """All columns at once, from the counts per group."""
+    values, (starts, sizes, usable_groups), modes = spectrum
+    r, k, m, depth = shape
+    counts, n = choices.counts, len(values)
+    usable = int(sizes[:usable_groups].sum())
+    left = sizes[:usable_groups] - counts
+    costs = np.asarray(modes.cost(values), np.float64)
+    group_cost = costs[starts[:usable_groups]]
+    value = left @ group_cost + costs[usable:].sum()
+    ties = (counts * left).sum(1)
+    morse_index = choices.inversions + _null_index(r, m, usable, depth)
+    if depth == 1:
+        nullity = r * (r - 1) // 2 + r * (m - r) + ties + (m - r) * num_flat(values, modes)
+        dims = n * m if modes.is_smooth else r * (n + m - r)
+    else:
+        dims = k * (m + n) + (depth - 2) * k * k
+        nullity = dims - (r + r * (r - 1) // 2 + r * (n - r)) + ties
+    positive = dims - nullity - morse_index
+    minimum = (choices.inversions == 0) & (r == min(k, usable))
+    maximum = (morse_index > 0) & (positive == 0) & (nullity == 0)
+    kind = np.select(
+        [minimum, maximum, morse_index > 0], ["minimizer", "maximum", "strict saddle"], "degenerate saddle"
+    )
+    return {
+        "eigen_indices": _indices(counts, starts[:usable_groups], sizes[:usable_groups], r, k),
+        "value": value,
+        "rank": np.full(len(value), r),
+        "morse_index": morse_index,
+        "nullity": np.broadcast_to(nullity, value.shape).astype(np.int64),
+        "kind": kind,
+        "family_dim": ties,
+    }
+
+
+def _indices(counts: Ints, starts: Ints, sizes: Ints, r: int, k: int) -> Ints:
+    """The first modes of each group, ascending, filled up with −1."""
+    rows = np.full((len(counts), k), -1, np.int64)
+    if r:
+        place = np.arange(int(sizes.sum())) - np.repeat(starts, sizes)
+        chosen = place < np.repeat(counts, sizes, axis=1)
+        rows[:, :r] = np.nonzero(chosen)[1].reshape(-1, r)
+    return rows

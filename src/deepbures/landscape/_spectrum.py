@@ -1,0 +1,291 @@
+"""The whole Hessian spectrum at a critical point, in closed form with multiplicities."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepbures._checks import check_integer, check_widths
+from deepbures.landscape._eigenvalues import checked_landscape, group_starts, num_usable
+from deepbures.landscape._modes import Modes
+from deepbures.model import AbstractLoss, Target
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True)
+class HessianSpectrum:
+    """Hessian eigenvalues at a critical point, by direction.
+
+    Attributes
+    ----------
+    values : float array
+        One for each kind of direction and modes.
+    multiplicities : int array
+        How many directions have it.
+    directions : str array
+        "exchange" (mode i ∉ J in the place of j ∈ J), "scale" (of mode j), "pair" (j and j', symmetric), "null" (mode
+        i ∉ J in a column that no mode uses), or "flat" (rotations within J, columns that are not used, and for depth
+        N ≥ 2 all that does not move the end-to-end matrix to first order).
+    first, second : int array
+        The modes, from 0: i and j of an exchange, j twice of a scale, j and j' of a pair, i and −1 of a null direction.
+    is_minimizer : bool
+        Whether the critical point is a minimizer.
+    """
+
+    values: Floats
+    multiplicities: Ints
+    directions: NDArray[np.str_]
+    first: Ints
+    second: Ints
+    is_minimizer: bool
+
+    @property
+    def eigenvalues(self) -> Floats:
+        """All of them, ascending, each as often as it occurs."""
+        return np.sort(np.repeat(self.values, self.multiplicities))
+
+    @property
+    def dim(self) -> int:
+        """Number of dimensions."""
+        return int(self.multiplicities.sum())
+
+    @property
+    def morse_index(self) -> int:
+        """Number of negative eigenvalues."""
+        return int(self.multiplicities[self.values < 0].sum())
+
+    @property
+    def nullity(self) -> int:
+        """Number of zero eigenvalues."""
+        return int(self.multiplicities[self.values == 0].sum())
+
+    @property
+    def smallest(self) -> float:
+        """λ_min."""
+        return float(self.values.min())
+
+    @property
+    def largest(self) -> float:
+        """λ_max: at a minimizer, the sharpness."""
+        return float(self.values.max())
+
+    @property
+    def relative_condition(self) -> float:
+        """λ_max / |λ_min|; infinite if λ_min is zero."""
+        return self.largest / abs(self.smallest) if self.smallest else float("inf")
+
+    @property
+    def absolute_condition(self) -> float:
+        """λ_max over the smallest |λ| that is not zero."""
+        nonzero = np.abs(self.values[self.values != 0])
+        return self.largest / float(nonzero.min()) if len(nonzero) else float("nan")
+
+    @property
+    def stability_limit(self) -> float:
+        """2/λ_max: gradient descent with a larger step leaves the critical point, even a minimizer."""
+        return 2 / self.largest if self.largest > 0 else float("inf")
+
+    @property
+    def asymptotic_rate(self) -> float:
+        """Twice the smallest positive eigenvalue: L − L* ~ exp(−rate · t) under gradient flow near a minimizer.
+
+        NaN at other critical points. (Where a mode that could be used has λ_i ≤ τ the approach is slower than any
+        exponential; `deepbures.asymptotic_rate` knows, and says 0.)
+        """
+        positive = self.values[self.values > 0]
+        return 2 * float(positive.min()) if self.is_minimizer and len(positive) else float("nan")
+
+    def columns(self) -> dict[str, Any]:
+        """The table as columns."""
+        names = ("values", "multiplicities", "directions", "first", "second")
+        return {name: getattr(self, name) for name in names}
+
+
+def hessian_spectrum(
+    target: Target,
+    eigen_indices: Sequence[int],
+    loss: AbstractLoss,
+    *,
+    latent_dim: int | None = None,
+    depth: int = 1,
+    widths: Sequence[int] | None = None,
+) -> HessianSpectrum:
+    """All Hessian eigenvalues at the critical point with the modes J, W Wᵀ = Ω_J diag(w_j²) Ω_Jᵀ.
+
+    As a function of W (depth 1), for i ∉ J and j, j' ∈ J, k = |J|:
+
+        directions            how many      BuresWasserstein()   BuresWasserstein(tau)               Frobenius()
+        exchange i→j          k (n−k)       2 (1 − λ_i/λ_j)      2 (λ_j − λ_i) / (λ_j + √(λ_i τ))     4 (λ_j − λ_i)
+        scale of j            k             2                    2 (λ_j − τ) / λ_j                   8 λ_j
+        pair j, j'            k (k−1)/2     2                    2 (λ_j + λ_j' − 2τ) / (λ_j + λ_j')   4 (λ_j + λ_j')
+        rotation in J         k (k−1)/2     0                    0                                   0
+        unused column, j      k (m−k)       0                    0                                   0
+        unused column, i      (n−k) (m−k)   not smooth           2 (1 − √(λ_i/τ))                    −4 λ_i
+
+    For L(W_N ⋯ W_1) at the balanced lift, depth N ≥ 2, with g(a, b) = Σ_l a^{2(N−l)/N} b^{2(l−1)/N} and p = 2(N−1)/N:
+    exchange is multiplied by w_j^p, scale by g(w_j, w_j) = N w_j^p, pair by g(w_j, w_j'), and all others are zero.
+
+    Parameters
+    ----------
+    target : Target
+        With a known spectrum λ_1 ≥ … ≥ λ_n.
+    eigen_indices : sequence of int
+        J, from 0, without repetition, each λ_j above τ (without smoothing, above 0). May be empty for smooth losses.
+    loss : BuresWasserstein or Frobenius
+        The loss.
+    latent_dim : int, optional
+        m ≥ |J|, default |J| (1 if J is empty).
+    depth : int
+        N.
+    widths : sequence of int, optional
+        (d_0, …, d_N) in place of `latent_dim` and `depth`. Default hidden widths: m. Without smoothing, no hidden width
+        may exceed |J|: the loss has a kink at the lift otherwise.
+
+    Returns
+    -------
+    HessianSpectrum
+        Eigenvalues with multiplicities, and what follows from them.
+
+    Raises
+    ------
+    ValueError
+        If J repeats an index, leaves 0..n−1, or has a mode that cannot be used; if a width is smaller than |J|.
+
+    References
+    ----------
+    Derived for this project, and checked against automatic differentiation. Bréchet et al. (2023) give the Hessian of
+    the exact loss as a function of W in another form.
+
+    Examples
+    --------
+    >>> import deepbures as db
+    >>> target = db.Target.from_spectrum([4.0, 2.0, 1.0])
+    >>> spectrum = db.hessian_spectrum(target, (0, 2), db.BuresWasserstein())
+    >>> spectrum.eigenvalues.tolist()              # mode 1 in the place of mode 2 lowers the loss: 2 (1 − 2/1)
+    [-2.0, 0.0, 1.0, 2.0, 2.0, 2.0]
+    >>> spectrum.morse_index, spectrum.stability_limit
+    (1, 1.0)
+    """
+    chosen = _checked_indices(eigen_indices, target.dim)
+    r = len(chosen)
+    if widths is None:
+        columns = max(r, 1) if latent_dim is None else latent_dim
+        hidden: tuple[int, ...] = (columns,) * (depth - 1)
+    else:
+        sizes = check_widths(widths)
+        columns, hidden, depth = sizes[0], sizes[1:-1], len(sizes) - 1
+        if latent_dim not in (None, columns) or sizes[-1] != target.dim:
+            raise ValueError(
+                f"widths must lead from latent_dim to the dimension {target.dim} of the target, but are {sizes}."
+            )
+    values, modes, _, m, n_layers = checked_landscape(target, max(r, 1), loss, columns, depth)
+    _check_usable(chosen, values, modes)
+    if hidden and min(hidden) < r:
+        raise ValueError(f"The hidden widths {hidden} must be at least {r}, the number of eigen_indices.")
+    if hidden and not modes.is_smooth and min(*hidden, m) > r:
+        raise ValueError(
+            f"Without smoothing, a bottleneck of {min(*hidden, m)} above the rank {r} leaves room for modes in the "
+            "direction of which the loss has a kink: there is no Hessian. Use widths with that bottleneck, or "
+            "BuresWasserstein(tau)."
+        )
+    parts = _function_space(values, modes, chosen, m)
+    if n_layers > 1:
+        num_parameters = sum(a * b for a, b in zip((m, *hidden), (*hidden, target.dim), strict=True))
+        parts = _parameter_space(parts, values, modes, num_parameters, n_layers)
+    usable = num_usable(values, modes)
+    bottleneck = min(m, *hidden, target.dim)
+    lowest = r == min(bottleneck, usable) and bool(np.isin(group_of(values)[chosen], group_of(values)[:r]).all())
+    return HessianSpectrum(*parts, is_minimizer=lowest and _counts_agree(values, chosen))
+
+
+def group_of(values: Floats) -> Ints:
+    """The number of the group of equal eigenvalues that each one belongs to."""
+    starts = group_starts(values)
+    return np.searchsorted(starts, np.arange(len(values)), side="right") - 1
+
+
+def _counts_agree(values: Floats, chosen: Ints) -> bool:
+    """Whether J takes as many modes of each group as the first |J| modes do."""
+    groups = group_of(values)
+    return bool(np.array_equal(np.sort(groups[chosen]), groups[: len(chosen)]))
+
+
+def _checked_indices(eigen_indices: Sequence[int], n: int) -> Ints:
+    chosen = [check_integer(j, "eigen_indices", 0, n - 1, why=" (they count from 0)") for j in eigen_indices]
+    repeated = sorted({j for j in chosen if chosen.count(j) > 1})
+    if repeated:
+        raise ValueError(f"eigen_indices must not repeat, but {tuple(chosen)} has {repeated} more than once.")
+    return np.array(sorted(chosen), np.int64)
+
+
+def _check_usable(chosen: Ints, values: Floats, modes: Modes) -> None:
+    usable = num_usable(values, modes)
+    beyond = [int(j) for j in chosen if j >= usable]
+    if beyond:
+        level = float(modes.threshold())
+        raise ValueError(
+            f"eigen_indices holds {beyond}, but a critical point can only use modes with an eigenvalue above "
+            f"{level:.6g}, the first {usable} of them: eigenvalue {beyond[0]} is {values[beyond[0]]:.6g}."
+        )
+
+
+def _function_space(
+    values: Floats, modes: Modes, chosen: Ints, m: int
+) -> tuple[Floats, Ints, NDArray[np.str_], Ints, Ints]:
+    n, r = len(values), len(chosen)
+    groups = group_of(values)
+    others = np.setdiff1d(np.arange(n), chosen)
+    i, j = (grid.ravel() for grid in np.meshgrid(others, chosen, indexing="ij"))
+    exchange = np.where(groups[i] == groups[j], 0.0, modes.exchange(values[i], values[j])) if r else np.zeros(0)
+    upper, lower = np.triu_indices(r, 1)
+    first, second = chosen[upper], chosen[lower]
+    blocks: list[tuple[Any, int, Any, Any, Any]] = [
+        (exchange, 1, "exchange", i, j),
+        (modes.pair(values[chosen], values[chosen]), 1, "scale", chosen, chosen),
+        (modes.pair(values[first], values[second]), 1, "pair", first, second),
+    ]
+    flat = r * (r - 1) // 2 + r * (m - r)
+    if m > r and modes.is_smooth:
+        threshold = np.abs(values[others] - float(modes.threshold())) <= 64 * np.finfo(np.float64).eps * values[0]
+        null = np.where(threshold, 0.0, modes.null(values[others]))
+        blocks.append((null, m - r, "null", others, np.full(len(others), -1)))
+    if flat:
+        blocks.append((np.zeros(1), flat, "flat", np.full(1, -1), np.full(1, -1)))
+    return _joined(blocks)
+
+
+def _parameter_space(
+    parts: tuple[Floats, Ints, NDArray[np.str_], Ints, Ints],
+    values: Floats,
+    modes: Modes,
+    num_parameters: int,
+    depth: int,
+) -> tuple[Floats, Ints, NDArray[np.str_], Ints, Ints]:
+    moving = np.isin(parts[2], ("exchange", "scale", "pair"))
+    curvatures, directions = parts[0][moving], parts[2][moving]
+    first, second = parts[3][moving], parts[4][moving]
+    # w² where a mode is used; the first one of an exchange is not.
+    squares = np.maximum(modes.squares(values), 0.0)
+    a, b = squares[second], squares[np.where(directions == "exchange", second, first)]
+    layers = np.arange(depth)[:, None]
+    mixed = (a[None, :] ** ((depth - 1 - layers) / depth) * b[None, :] ** (layers / depth)).sum(0)
+    factor = np.where(directions == "exchange", a ** ((depth - 1) / depth), mixed)
+    blocks: list[tuple[Any, int, Any, Any, Any]] = [(curvatures * factor, 1, directions, first, second)]
+    flat = num_parameters - len(curvatures)
+    if flat:
+        blocks.append((np.zeros(1), flat, "flat", np.full(1, -1), np.full(1, -1)))
+    return _joined(blocks)
+
+
+def _joined(blocks: list[tuple[Any, int, Any, Any, Any]]) -> tuple[Floats, Ints, NDArray[np.str_], Ints, Ints]:
+    sizes = [len(values) for values, *_ in blocks]
+    values, first, second = (np.concatenate([block[part] for block in blocks]) for part in (0, 3, 4))
+    multiplicities = np.concatenate([np.full(size, block[1]) for size, block in zip(sizes, blocks, strict=True)])
+    directions = np.concatenate(
+        [np.broadcast_to(np.asarray(block[2]), size) for size, block in zip(sizes, blocks, strict=True)]
+    )
+    return np.asarray(values, np.float64), multiplicities, directions, first, second
