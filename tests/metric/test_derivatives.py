@@ -278,6 +278,21 @@ def map_numbers(matrices):
 
 
 @FIELDS
+def test_second_derivative_at_fixed_rank(is_complex):
+    # F = L R keeps its rank along dL R + L dR, where the gradient of least norm is smooth. Null vectors of the square
+    # Fᴴ G are arbitrary, and nothing may depend on them.
+    rng = np.random.default_rng(16)
+    left, d_left = (oracle.matrix(x) for x in pairs.normal(rng, (2, 4, 2), is_complex))
+    right, d_right = (oracle.matrix(x) for x in pairs.normal(rng, (2, 2, 4), is_complex))
+    g, dg = (oracle.matrix(x) for x in pairs.normal(rng, (2, 4, 4), is_complex))
+    with mpmath.workdps(oracle.DIGITS):
+        f, df = left * right, d_left * right + left * d_right
+    expected = slope(lambda f, g: factor_gradients(f, g, 2), f, g, df, dg)
+    given = [x if is_complex else x.real for x in map_numbers((f, g, df, dg))]
+    assert_close(evaluated(CURVATURE_OF_FACTORS, *given), map_numbers(expected), 1e-12)
+
+
+@FIELDS
 @pytest.mark.parametrize("repeated", [False, True])
 def test_second_derivative_at_equal_factors(is_complex, repeated):
     # There the gradient vanishes, and differentiating through singular vectors would divide by zero.

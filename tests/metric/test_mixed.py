@@ -216,6 +216,21 @@ def test_second_derivative(columns, is_complex):
     test_derivatives.assert_close(result, [oracle.numbers(x) for x in expected], 1e-11)
 
 
+@FIELDS
+def test_second_derivative_at_fixed_rank(is_complex):
+    # G = L R keeps its rank along dL R + L dR, where P is a smooth pseudo-inverse.
+    rng = np.random.default_rng(9)
+    a, da = gram(pairs.conditioned(rng, 4, is_complex, 1e2)), test_derivatives.hermitian(rng, 4, is_complex)
+    left, d_left = (oracle.matrix(x) for x in pairs.normal(rng, (2, 4, 2), is_complex))
+    right, d_right = (oracle.matrix(x) for x in pairs.normal(rng, (2, 2, 4), is_complex))
+    with mpmath.workdps(oracle.DIGITS):
+        g, dg = left * right, d_left * right + left * d_right
+    expected = test_derivatives.slope(true_gradients, oracle.matrix(a), g, oracle.matrix(da), dg)
+    given = (x if is_complex else x.real for x in (a, oracle.numbers(g), da, oracle.numbers(dg)))
+    result = test_derivatives.evaluated(CURVATURE, *given)
+    test_derivatives.assert_close(result, [oracle.numbers(x) for x in expected], 1e-11)
+
+
 def test_second_derivative_where_the_distance_is_zero():
     # B²(I, (I + t D)(I + t D)ᵀ) = t² ‖(D + Dᵀ) / 2‖² + …, and B²(I + t H, I) = t² ‖H‖² / 4 + ….
     d = np.random.default_rng(5).normal(size=(4, 4))
