@@ -219,7 +219,7 @@ class CovarianceKernel(Kernel):
             total = _trace(x) + _trace(y)
             value, trusted = root_sum(congruence(y, factor), total)
             far = (trusted & (value >= NO_CANCELLATION * total)) | same
-            (value,) = refine((value,), far, lambda x, y: (self._by_factors(x, y),), x, y)
+            (value,) = refine((value,), far, lambda x, y: (self._by_factors(x, y, gram=False),), x, y)
         return xp.where(same, xp.zeros_like(value), value)
 
     def decompose(self, x: Array, y: Array) -> Pieces:
@@ -276,7 +276,7 @@ class CovarianceKernel(Kernel):
         pieces = (*_bases(f, g, u, vh, weight), s, value[..., None])
         return refine(pieces, trusted, lambda f, g: _graded_pieces(graded(f), graded(g)), f, g)
 
-    def _by_factors(self, x: Array, y: Array) -> Array:
+    def _by_factors(self, x: Array, y: Array, *, gram: bool = True) -> Array:
         (f, f_is_graded), (g, g_is_graded) = self._factors(x, y)
 
         def careful(f: Array, g: Array) -> tuple[Array]:
@@ -288,7 +288,7 @@ class CovarianceKernel(Kernel):
             (value,) = careful(f, g)
         else:
             total = _trace(x) + _trace(y)
-            value, _ = trace_form(adjoint(f) @ g, total)
+            value = trace_form(adjoint(f) @ g, total, gram=gram)
             (value,) = refine((value,), value >= NO_CANCELLATION * total, careful, f, g)
         return value
 

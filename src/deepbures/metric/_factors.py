@@ -175,7 +175,7 @@ class FactorKernel(Kernel):
             value = self._procrustes_form(f, g)
         else:
             total = squared_norm(f) + squared_norm(g)
-            value, _ = trace_form(adjoint(f) @ g, total)
+            value = trace_form(adjoint(f) @ g, total)
             far = (value >= NO_CANCELLATION * total) | same
             (value,) = refine((value,), far, lambda f, g: (self._procrustes_form(f, g),), f, g)
         return xp.where(same, xp.zeros_like(value), value)

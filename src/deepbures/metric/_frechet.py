@@ -8,6 +8,7 @@ from array_api_compat import array_namespace
 from deepbures.metric._covariances import distance_of_covariances
 from deepbures.metric._factors import FACTORS
 from deepbures.metric._libraries import detached
+from deepbures.metric._procrustes import squared_norm
 from deepbures.metric._rules import distance
 from deepbures.metric._scaling import common_scale, equal, is_one, squared
 from deepbures.metric._validation import (
@@ -179,5 +180,4 @@ def moments(x: Array, unbiased: bool) -> tuple[Array, Array, Array]:
 
 
 def _squared_length(row: Array) -> Array:
-    xp = array_namespace(row)
-    return xp.sum(xp.abs(row) ** 2, axis=(-2, -1))
+    return squared_norm(row)  # |·|² would lose its second derivative at zero

@@ -74,4 +74,5 @@ class Kernel(ABC):
 
 def identity_like(a: Array) -> Array:
     """The identity of the last axis of `a`."""
-    return array_namespace(a).eye(a.shape[-1], dtype=a.dtype, device=device(a))
+    xp, size = array_namespace(a), a.shape[-1]
+    return xp.reshape(xp.eye(size, dtype=a.dtype, device=device(a)), (1,) * (a.ndim - 2) + (size, size))

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 from array_api_compat import array_namespace
 
 from deepbures.metric._procrustes import adjoint
@@ -11,6 +12,10 @@ Array = Any
 
 # Below this size the two decompositions cost the same.
 _LARGE = 12
+
+# From this size on it is worth a Cholesky factorization to know whether eigenvalues will do.
+_VERY_LARGE = 512
+_SMALL_PIVOT = 1e-9
 
 # The error of Σ√λ_i for computed eigenvalues, in units of eps, that is allowed relative to what it is subtracted into.
 _ALLOWED = 100
@@ -35,19 +40,34 @@ def root_difference(eigenvalues: Array, total: Array) -> tuple[Array, Array]:
     return value, xp.all(positive, axis=-1) & (error <= _ALLOWED * value)
 
 
-def trace_form(x: Array, total: Array) -> tuple[Array, Array]:
-    """Total − 2‖X‖_* for a stack of matrices that are not traced, and where the cheap way gave it.
+def trace_form(x: Array, total: Array, *, gram: bool = True) -> Array:
+    """Value of total − 2‖X‖_* for a stack of matrices that are not traced.
 
-    The eigenvalues of the smaller one of Xᴴ X and X Xᴴ cost a third of the singular values of X.
+    The eigenvalues of the smaller one of Xᴴ X and X Xᴴ cost a third of the singular values of X. `gram` says whether it
+    is worth trying.
     """
+    xp = array_namespace(x)
     rows, columns = x.shape[-2:]
-    if min(rows, columns) < _LARGE:
-        value = _singular(x, total)
-        return value, value == value
-    value, trusted = root_sum(adjoint(x) @ x if columns <= rows else x @ adjoint(x), total)
-    batched = total[..., None, None]
+    if not gram or min(rows, columns) < _LARGE:
+        return _singular(x, total)
+    m = adjoint(x) @ x if columns <= rows else x @ adjoint(x)
+    if min(rows, columns) >= _VERY_LARGE and not _is_well_conditioned(m):
+        return _singular(x, total)
+    value, trusted = root_sum(m, total)
+    batched = xp.broadcast_to(total, value.shape)[..., None, None]
     (value,) = refine((value,), trusted, lambda x, total: (_singular(x, total[..., 0, 0]),), x, batched)
-    return value, trusted
+    return value
+
+
+def _is_well_conditioned(m: Array) -> bool:
+    """A guess: a small pivot of a Cholesky factorization means a small eigenvalue, at a fraction of the cost."""
+    xp = array_namespace(m)
+    try:
+        factor = xp.linalg.cholesky(m)
+    except (np.linalg.LinAlgError, RuntimeError):
+        return False
+    pivots = xp.real(xp.linalg.diagonal(factor)) ** 2
+    return bool(xp.all(xp.min(pivots, axis=-1) > _SMALL_PIVOT * xp.max(pivots, axis=-1)))
 
 
 def _singular(x: Array, total: Array) -> Array:

@@ -160,6 +160,8 @@ def _pairwise(
             )
     xp = array_namespace(*arrays)
     if len(arrays) == 1:
+        if arrays[0].shape[0] == 1:
+            function(arrays[0], arrays[0])  # there is no pair, but a member to be checked
         return _within(function, arrays[0], xp)
     first, second = arrays
     rows = max(1, _BLOCK_ENTRIES // max(1, second.size if isinstance(second.size, int) else second.numel()))

@@ -24,7 +24,7 @@ Array = Any
 def adjoint(x: Array) -> Array:
     """Conjugate transpose of the last two axes."""
     xp = array_namespace(x)
-    transposed = xp.matrix_transpose(x)
+    transposed = x.mT
     return xp.conj(transposed) if xp.isdtype(x.dtype, "complex floating") else transposed
 
 

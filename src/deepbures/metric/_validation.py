@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, device, is_array_api_obj, is_numpy_array
 
-from deepbures.metric._libraries import is_differentiated, is_jax, is_traced
+from deepbures.metric._libraries import detached, is_differentiated, is_jax, is_traced
 from deepbures.metric._procrustes import adjoint
 
 Array = Any
@@ -135,11 +135,12 @@ def _checked_hermitian(a: Array, name: str) -> Array:
         return a / 2 + adjoint(a) / 2
     xp = array_namespace(a)
     tolerance = rounding(a, a.shape[-1])
-    gap = asymmetry(a)
+    values = detached(a)
+    gap = asymmetry(values)
     # The largest entry of a covariance is on its diagonal; what is none is measured by its largest entry.
-    largest = xp.max(xp.abs(xp.linalg.diagonal(a)), axis=-1)
+    largest = xp.max(xp.abs(xp.linalg.diagonal(values)), axis=-1)
     if bool(xp.any(gap > tolerance * largest)):
-        largest = xp.max(xp.abs(a), axis=(-2, -1))
+        largest = xp.max(xp.abs(values), axis=(-2, -1))
         if bool(xp.any(gap > tolerance * largest)):
             raise ValueError(not_hermitian(name, float(xp.max(gap)), float(xp.max(largest)), tolerance))
     # Derivatives are those of the Hermitian part, whether or not there is anything to take away.
