@@ -60,14 +60,17 @@ def trace_form(x: Array, total: Array, *, gram: bool = True) -> Array:
 
 
 def _is_well_conditioned(m: Array) -> bool:
-    """A guess: a small pivot of a Cholesky factorization means a small eigenvalue, at a fraction of the cost."""
+    """A guess: a small pivot of a Cholesky factorization means a small eigenvalue, at a fraction of the cost.
+
+    Pivots are larger than the smallest eigenvalue, for random matrices by some n.
+    """
     xp = array_namespace(m)
     try:
         factor = xp.linalg.cholesky(m)
     except (np.linalg.LinAlgError, RuntimeError):
         return False
     pivots = xp.real(xp.linalg.diagonal(factor)) ** 2
-    return bool(xp.all(xp.min(pivots, axis=-1) > _SMALL_PIVOT * xp.max(pivots, axis=-1)))
+    return bool(xp.all(xp.min(pivots, axis=-1) > _SMALL_PIVOT * m.shape[-1] * xp.max(pivots, axis=-1)))
 
 
 def _singular(x: Array, total: Array) -> Array:
