@@ -7,8 +7,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from deepbures.landscape import Classification as Classification
+    from deepbures.landscape import CriticalPoint as CriticalPoint
+    from deepbures.landscape import CriticalPoints as CriticalPoints
+    from deepbures.landscape import HessianExtremes as HessianExtremes
+    from deepbures.landscape import HessianSpectrum as HessianSpectrum
+    from deepbures.landscape import PathProfile as PathProfile
+    from deepbures.landscape import QuadraticModel as QuadraticModel
     from deepbures.landscape import asymptotic_rate as asymptotic_rate
+    from deepbures.landscape import classify as classify
+    from deepbures.landscape import critical_points as critical_points
+    from deepbures.landscape import hessian_extremes as hessian_extremes
+    from deepbures.landscape import hessian_matrix as hessian_matrix
+    from deepbures.landscape import hessian_spectrum as hessian_spectrum
+    from deepbures.landscape import loss_along_path as loss_along_path
     from deepbures.landscape import minimal_loss as minimal_loss
+    from deepbures.landscape import quadratic_model as quadratic_model
     from deepbures.landscape import rank_k_minimizer as rank_k_minimizer
     from deepbures.landscape import sharpness as sharpness
     from deepbures.metric import bures_wasserstein_distance as bures_wasserstein_distance
@@ -69,7 +83,26 @@ _ROOMS = {
         "BuresWasserstein",
         "Frobenius",
     ),
-    "landscape": ("rank_k_minimizer", "minimal_loss", "sharpness", "asymptotic_rate"),
+    "landscape": (
+        "rank_k_minimizer",
+        "minimal_loss",
+        "sharpness",
+        "asymptotic_rate",
+        "CriticalPoint",
+        "CriticalPoints",
+        "critical_points",
+        "HessianSpectrum",
+        "hessian_spectrum",
+        "HessianExtremes",
+        "hessian_extremes",
+        "hessian_matrix",
+        "Classification",
+        "classify",
+        "PathProfile",
+        "loss_along_path",
+        "QuadraticModel",
+        "quadratic_model",
+    ),
     "training": ("fit", "gradient_flow", "gradient_descent", "Fit", "Trajectory", "Result"),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}

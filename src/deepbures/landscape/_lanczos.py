@@ -1,0 +1,233 @@
+"""Curvature of L(W_N ⋯ W_1) at any network: extreme Hessian eigenvalues by Lanczos, and the matrix of small ones."""
+
+import dataclasses
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+
+from deepbures._checks import check_integer, check_number
+from deepbures.model import AbstractLoss, DeepLinearNetwork, Target
+from deepbures.model._network import multiply_layers
+
+Array = Any
+Floats = NDArray[np.float64]
+
+# A dense Hessian of this many parameters takes 800 MB.
+_MOST_PARAMETERS = 10_000
+
+
+@dataclasses.dataclass(frozen=True)
+class HessianExtremes:
+    """The ends of the Hessian spectrum of L(W_N ⋯ W_1) at a network.
+
+    Attributes
+    ----------
+    smallest, largest : float
+        λ_min and λ_max.
+    smallest_residual, largest_residual : float
+        ‖H v − λ v‖ for the unit vectors found: a bound on the error of each eigenvalue.
+    smallest_direction, largest_direction : tuple of arrays
+        These vectors, as directions of the weights, W_1 first.
+    num_products : int
+        Hessian-vector products that it took.
+    """
+
+    smallest: float
+    largest: float
+    smallest_residual: float
+    largest_residual: float
+    smallest_direction: tuple[Floats, ...] = dataclasses.field(repr=False)
+    largest_direction: tuple[Floats, ...] = dataclasses.field(repr=False)
+    num_products: int
+
+    @property
+    def relative_condition(self) -> float:
+        """λ_max / |λ_min|; infinite if λ_min is zero."""
+        return self.largest / abs(self.smallest) if self.smallest else float("inf")
+
+    @property
+    def stability_limit(self) -> float:
+        """2/λ_max: a larger step of gradient descent is unstable here."""
+        return 2 / self.largest if self.largest > 0 else float("inf")
+
+
+@eqx.filter_jit
+def _product(weights: tuple[Array, ...], target: Target, loss: AbstractLoss, flat: Array) -> Array:
+    """Hessian of L^N times a direction, both flat: the derivative of the gradient along it."""
+    direction = _split(flat, weights)
+
+    def gradient(layers: tuple[Array, ...]) -> tuple[Array, ...]:
+        found: tuple[Array, ...] = jax.grad(lambda each: loss.value(multiply_layers(each), target))(layers)
+        return found
+
+    _, moved = jax.jvp(gradient, (weights,), (direction,))
+    return jnp.concatenate([layer.ravel() for layer in moved])
+
+
+def _split(flat: Array, weights: tuple[Array, ...]) -> tuple[Array, ...]:
+    ends = np.cumsum([weight.size for weight in weights])[:-1].tolist()
+    xp = jnp if isinstance(flat, jax.Array) else np
+    parts = xp.split(flat, ends)
+    return tuple(part.reshape(weight.shape) for part, weight in zip(parts, weights, strict=True))
+
+
+def _checked(net: DeepLinearNetwork, target: Target) -> tuple[Array, ...]:
+    if net.batch_shape or np.ndim(target.mean) != 1:
+        raise ValueError(
+            f"One network and one target are asked for, but batches of shape {net.batch_shape} and "
+            f"{np.shape(target.mean)[:-1]} were given."
+        )
+    if net.dim != target.dim:
+        raise ValueError(f"net has dimension {net.dim}, but the target has {target.dim}.")
+    return tuple(jnp.asarray(np.asarray(weight, np.float64)) for weight in net.weights)
+
+
+def hessian_extremes(
+    net: DeepLinearNetwork,
+    target: Target,
+    loss: AbstractLoss,
+    *,
+    tol: float = 1e-8,
+    seed: int = 0,
+    max_products: int = 10_000,
+) -> HessianExtremes:
+    """Smallest and largest Hessian eigenvalue of L(W_N ⋯ W_1) at a network, critical or not, balanced or not.
+
+    Lanczos iteration on exact Hessian-vector products; the Hessian itself is never formed. (A network of less than
+    four parameters is answered by `hessian_matrix`.)
+
+    Parameters
+    ----------
+    net : DeepLinearNetwork
+        Where; computed in float64.
+    target : Target
+        The target.
+    loss : AbstractLoss
+        Any loss with a Hessian-vector product. Where it has a kink, along directions that keep the rank.
+    tol : float
+        Relative accuracy of both eigenvalues.
+    seed : int
+        For the start vector: same seed, same bits.
+    max_products : int
+        When to give up.
+
+    Returns
+    -------
+    HessianExtremes
+        Both eigenvalues, with residuals and directions.
+
+    Raises
+    ------
+    ValueError
+        If net and target do not fit, or are batches.
+    RuntimeError
+        If the accuracy is not reached with `max_products` products. A larger `tol` helps where the end of the spectrum
+        is crowded.
+
+    References
+    ----------
+    The products differentiate the gradient in closed form (see `BuresWasserstein.hvp`); Lanczos iteration by ARPACK.
+
+    Examples
+    --------
+    >>> import deepbures as db
+    >>> target, loss = db.Target.from_spectrum([4.0, 2.0, 1.0]), db.BuresWasserstein()
+    >>> net = db.balanced_network(db.rank_k_minimizer(target, 2, loss), (2, 2, 3))
+    >>> extremes = db.hessian_extremes(net, target, loss)
+    >>> round(extremes.largest, 6)                                      # the sharpness, 2 N λ_1^½
+    8.0
+    """
+    check_number(tol, "tol", positive=True)
+    check_integer(max_products, "max_products", 1)
+    rng = np.random.default_rng(check_integer(seed, "seed", 0))
+    with jax.enable_x64(True):
+        weights = _checked(net, target)
+        size = sum(weight.size for weight in weights)
+        count = 0
+
+        def product(flat: Floats) -> Floats:
+            nonlocal count
+            count += 1
+            return np.asarray(_product(weights, target, loss, jnp.asarray(flat.reshape(-1))))
+
+        if size < 4:
+            values, vectors = np.linalg.eigh(hessian_matrix(net, target, loss))
+        else:
+            operator = LinearOperator((size, size), matvec=product, dtype=np.float64)
+            krylov = min(size - 1, 40)
+            try:
+                values, vectors = eigsh(
+                    operator,
+                    k=2,
+                    which="BE",
+                    tol=tol,
+                    v0=rng.standard_normal(size),
+                    ncv=krylov,
+                    maxiter=max(max_products // krylov, 1),
+                )
+            except ArpackNoConvergence as error:
+                raise RuntimeError(
+                    f"The extreme eigenvalues were not found to a relative accuracy of {tol:g} within {count} "
+                    "products. Raise max_products, or tol."
+                ) from error
+        ends = []
+        for column in (0, -1):
+            vector = np.ascontiguousarray(vectors[:, column])
+            ends.append(
+                (float(values[column]), vector, float(np.linalg.norm(product(vector) - values[column] * vector)))
+            )
+    (low, low_vector, low_residual), (high, high_vector, high_residual) = ends
+    return HessianExtremes(
+        low, high, low_residual, high_residual, _split(low_vector, weights), _split(high_vector, weights), count
+    )
+
+
+def hessian_matrix(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> Floats:
+    """The dense Hessian of L(W_N ⋯ W_1) in all weights: for small networks.
+
+    Parameters
+    ----------
+    net : DeepLinearNetwork
+        Where; computed in float64.
+    target : Target
+        The target.
+    loss : AbstractLoss
+        The loss.
+
+    Returns
+    -------
+    array (parameters, parameters)
+        Symmetric. Weights are ordered layer by layer, W_1 first, row by row.
+
+    Raises
+    ------
+    ValueError
+        If there are more than 10,000 parameters (ask for `hessian_extremes`), or net and target do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import deepbures as db
+    >>> target = db.Target.from_spectrum([4.0])
+    >>> net = db.DeepLinearNetwork([np.array([[1.0]]), np.array([[2.0]])])     # L = (w_2 w_1 − 2)², at its minimum
+    >>> db.hessian_matrix(net, target, db.BuresWasserstein()).tolist()
+    [[8.0, 4.0], [4.0, 2.0]]
+    """
+    with jax.enable_x64(True):
+        weights = _checked(net, target)
+        size = sum(weight.size for weight in weights)
+        if size > _MOST_PARAMETERS:
+            raise ValueError(
+                f"The network has {size:,} parameters, and its Hessian {size**2:,} entries; at most "
+                f"{_MOST_PARAMETERS:,} parameters are taken. Ask for hessian_extremes instead."
+            )
+        columns = [
+            np.asarray(_product(weights, target, loss, jnp.asarray(unit))) for unit in np.eye(size, dtype=np.float64)
+        ]
+    matrix = np.stack(columns)
+    return (matrix + matrix.T) / 2
