@@ -1,12 +1,12 @@
 """Distances and their gradients against other libraries, and against the LAPACK and BLAS calls that cannot be avoided.
 
-`python benchmarks/bench_metric.py [--threads one|all] [--quick]`. Float64; one core and one thread by default. The other
-libraries are optional (requirements/bench.lock, on top of dev.lock).
+`python benchmarks/bench_metric.py [--threads one|all] [--quick]`. Float64; one core and one thread by default. The
+other libraries are optional (requirements/bench.lock, on top of dev.lock).
 
-All calls of a row take turns, so that each meets the same load; the best of each counts, and ratios are taken within the
-row. One that takes more than five seconds is called once. With one thread, time is processor time, which other work on
-the machine adds little to; with all threads it is the wall clock's. "Best of the others" is the fastest of those whose
-result is within 1e-3 of ours; how far the others are off, where that is more than 1e-6, is printed beside their times.
+All calls of a row take turns, so that each meets the same load; the best of each counts, and ratios are taken within
+the row. One that takes more than five seconds is called once. With one thread, time is processor time, which other work
+on the machine adds little to; with all threads it is the wall clock's. "Best of the others" is the fastest of those
+whose result is within 1e-3 of ours; how far the others are off, if by more than 1e-6, is printed beside their times.
 """
 
 import argparse

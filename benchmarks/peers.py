@@ -1,10 +1,10 @@
 """Other libraries' ways to the same numbers, as calls to time and to check. Those that are not installed are left out.
 
 torchmetrics, POT, OTT-JAX, pyRiemann and geomstats are called. pytorch-fid and torch-fidelity need torchvision to be
-imported at all; what they do once they have moments is written out here in our own words, from tr A + tr B − 2 tr √(A B):
-pytorch-fid takes the root with `scipy.linalg.sqrtm`, once more with 1e-6 added to the diagonals if that is not finite,
-and raises where the result is complex; torch-fidelity 0.4 sums the roots of the eigenvalues of A B, from
-`numpy.linalg.eigvals`. "torch" in a name means that tensors of PyTorch are passed.
+imported at all; what they do once they have moments is written out here in our own words, from
+tr A + tr B − 2 tr √(A B): pytorch-fid takes the root with `scipy.linalg.sqrtm`, once more with 1e-6 added to the
+diagonals if that is not finite, and raises where the result is complex; torch-fidelity 0.4 sums the roots of the
+eigenvalues of A B, from `numpy.linalg.eigvals`. "torch" in a name means that tensors of PyTorch are passed.
 """
 
 import importlib
@@ -90,7 +90,7 @@ def _from_moments() -> dict[str, Callable[[Array, Array, Array, Array], Any]]:
 # ------------------------------------------------------------------------------------------ two covariances: the value
 
 
-def squared_distances(n: int) -> dict[str, Callable[[Array, Array], Any]]:
+def squared_distances(n: int, dtype: str = "float64") -> dict[str, Callable[[Array, Array], Any]]:
     """Name -> squared Bures-Wasserstein distance of two n×n covariances (NumPy); compilation is done here."""
     zero = np.zeros(n)
     functions: dict[str, Callable[[Array, Array], Any]] = {
@@ -110,7 +110,7 @@ def squared_distances(n: int) -> dict[str, Callable[[Array, Array], Any]]:
     if (ot := _module("ot")) is not None:
         functions["POT"] = lambda a, b: ot.gaussian.bures_wasserstein_distance(zero, zero, a, b) ** 2
     if _module("ott.geometry.costs") is not None:
-        functions["OTT-JAX"] = _ott(n)
+        functions["OTT-JAX"] = _ott(n, dtype)
     if (geomstats := _module("geomstats.geometry.spd_matrices")) is not None:
         space = geomstats.SPDMatrices(n, equip=False)
         space.equip_with_metric(geomstats.SPDBuresWassersteinMetric)
@@ -118,17 +118,17 @@ def squared_distances(n: int) -> dict[str, Callable[[Array, Array], Any]]:
     return functions
 
 
-def _ott(n: int) -> Callable[[Array, Array], Any]:
+def _ott(n: int, dtype: str) -> Callable[[Array, Array], Any]:
     """OTT's cost of two Gaussians, compiled; its arguments are a mean and a covariance in one vector."""
     jax, costs = _module("jax"), _module("ott.geometry.costs")
     cost = costs.Bures(dimension=n)
     with jax.enable_x64(True):
-        empty = jax.ShapeDtypeStruct((n + n * n,), "float64")
+        empty = jax.ShapeDtypeStruct((n + n * n,), dtype)
         compiled = jax.jit(lambda x, y: cost(x, y)).lower(empty, empty).compile()
 
     def call(a: Array, b: Array) -> Any:
         with jax.enable_x64(True):
-            return float(compiled(*(jax.numpy.concatenate([np.zeros(n), np.ravel(s)]) for s in (a, b))))
+            return np.asarray(compiled(*(jax.numpy.concatenate([np.zeros(n), np.ravel(s)]) for s in (a, b))))
 
     return call
 
