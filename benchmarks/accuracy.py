@@ -62,6 +62,8 @@ def mark(call: Callable[[], Any], distance: Any, scale: Any, is_far: bool) -> st
         squared = mpmath.mpf(value.real)
         if squared < 0:
             return f"negative {float(squared / scale**2):.0e}"
+        if squared == 0 and distance < mpmath.mpf(10) ** -25 * scale:  # what is left of 60 digits after a root
+            return "0"
         if is_far:
             return f"{float(abs(squared - distance**2) / distance**2):.0e}"
         return f"{float(abs(mpmath.sqrt(squared) - distance) / scale):.0e} a"
