@@ -1,4 +1,4 @@
-"""A PyTorch loss: train any generator towards a Gaussian target, or towards the first two moments of data.
+"""PyTorch: a loss that trains any generator towards a Gaussian target or the moments of data, and linear stacks.
 
 The functions of `deepbures.metric` take tensors as they are and are differentiable; this module is for training loops.
 """
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from deepbures.metric._factors import squared_distance_of_graded
 from deepbures.metric._frechet import moments
-from deepbures.model import Target
+from deepbures.model import DeepLinearNetwork, Target
 
-__all__ = ["BuresWassersteinLoss"]
+__all__ = ["BuresWassersteinLoss", "from_torch", "to_torch"]
 
 
 class BuresWassersteinLoss(nn.Module):
@@ -211,6 +211,102 @@ class BuresWassersteinLoss(nn.Module):
                 "generator has diverged. Lower its learning rate, or clip its gradients."
             )
         return x
+
+
+def from_torch(module: nn.Module) -> DeepLinearNetwork:
+    """A stack of `nn.Linear` layers as a `DeepLinearNetwork`: to classify, certify, sample or save it.
+
+    Parameters
+    ----------
+    module : nn.Linear, or nn.Sequential of them (nested ones too; nn.Identity is skipped)
+        Biases are allowed: together they make the mean of the network.
+
+    Returns
+    -------
+    DeepLinearNetwork
+        With copies of the weights, in their precision (at least float32).
+
+    Raises
+    ------
+    TypeError
+        If there is any other layer: a nonlinear network is no deep linear network.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepbures.torch import from_torch
+    >>> module = torch.nn.Sequential(torch.nn.Linear(2, 3, bias=False), torch.nn.Linear(3, 5))
+    >>> from_torch(module).widths
+    (2, 3, 5)
+    """
+    layers = _linear_layers(module)
+    if not layers:
+        raise TypeError(f"A stack of nn.Linear layers is asked for, but {type(module).__name__} holds none.")
+    weights = [layer.weight.detach().cpu() for layer in layers]
+    weights = [weight if weight.dtype == torch.float64 else weight.float() for weight in weights]
+    mean = None
+    if any(layer.bias is not None for layer in layers):
+        mean = torch.zeros(weights[0].shape[1], dtype=weights[0].dtype)
+        for layer, weight in zip(layers, weights, strict=True):
+            mean = weight @ mean
+            if layer.bias is not None:
+                mean = mean + layer.bias.detach().cpu().to(weight.dtype)
+    return DeepLinearNetwork([weight.numpy().copy() for weight in weights], None if mean is None else mean.numpy())
+
+
+def to_torch(net: DeepLinearNetwork) -> nn.Sequential:
+    """A `DeepLinearNetwork` as a stack of `nn.Linear` layers, the last one with the mean as its bias.
+
+    Parameters
+    ----------
+    net : DeepLinearNetwork
+        One network.
+
+    Returns
+    -------
+    nn.Sequential
+        With copies of the weights, as parameters to train.
+
+    Raises
+    ------
+    ValueError
+        If a batch of networks is given.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import deepbures as db
+    >>> from deepbures.torch import to_torch
+    >>> module = to_torch(db.DeepLinearNetwork([np.ones((2, 1)), np.ones((3, 2))], mean=np.zeros(3)))
+    >>> [tuple(parameter.shape) for parameter in module.parameters()]
+    [(2, 1), (3, 2), (3,)]
+    """
+    if net.batch_shape:
+        raise ValueError(f"One network is asked for, but a batch of shape {net.batch_shape} was given.")
+    layers = []
+    for number, weight in enumerate(net.weights, start=1):
+        values = torch.tensor(np.array(weight))
+        bias = net.mean is not None and number == net.depth
+        layer = nn.Linear(values.shape[1], values.shape[0], bias=bias, dtype=values.dtype)
+        with torch.no_grad():
+            layer.weight.copy_(values)
+            if bias:
+                layer.bias.copy_(torch.tensor(np.array(net.mean)))
+        layers.append(layer)
+    return nn.Sequential(*layers)
+
+
+def _linear_layers(module: nn.Module) -> list[nn.Linear]:
+    if isinstance(module, nn.Linear):
+        return [module]
+    if isinstance(module, nn.Identity):
+        return []
+    if isinstance(module, nn.Sequential):
+        return [layer for child in module for layer in _linear_layers(child)]
+    raise TypeError(
+        f"A stack of nn.Linear layers is asked for, but it has a {type(module).__name__}. A network with nonlinear or "
+        "other layers is no deep linear network."
+    )
 
 
 def _number(value: Any, name: str) -> float:

@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from deepbures import __version__
-from deepbures.cli._check import check_fit, check_num, check_seed
+from deepbures.cli._check import check_fit, check_landscape, check_num, check_seed
 from deepbures.cli._messages import Invocation, WorkError, explain, say
 from deepbures.cli._show import count, show_json, show_summary
 
@@ -244,6 +244,63 @@ def distance(
     else:
         typer.echo(f"distance          {result['distance']}")
         typer.echo(f"squared distance  {result['squared_distance']}")
+
+
+@app.command()
+def landscape(
+    data: Annotated[str, typer.Argument(help=_DATA, metavar="DATA")],
+    rank: Annotated[int, typer.Option(help="Bottleneck: the largest rank.")],
+    tau: Annotated[float, typer.Option(help="Smoothing of the loss, a variance.")] = 0.0,
+    depth: Annotated[int, typer.Option(help="Number of layers; index and spectra are those at balanced lifts.")] = 1,
+    loss: Annotated[
+        LossName,
+        typer.Option(help=f"Bures-Wasserstein or Frobenius, squared: {_either(LossName)}.", metavar="LOSS"),
+    ] = LossName.bw,
+    num: Annotated[int, typer.Option(help="How many critical points, lowest loss first.")] = 100,
+    morse_index: Annotated[
+        int | None, typer.Option(help="Only those with this Morse index.", show_default="any")
+    ] = None,
+    covariance: Annotated[bool, typer.Option("--covariance", help="Read DATA as a covariance matrix.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for table and figures.", show_default="write nothing")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the files in an existing folder.")] = False,
+    as_json: _Json = False,
+    debug: _Debug = False,
+) -> None:
+    """Critical points of the loss of a target: values, Morse indices, Hessian spectra, in closed form."""
+    check_landscape(
+        rank=rank,
+        tau=tau,
+        depth=depth,
+        loss=loss.value,
+        num=num,
+        morse_index=morse_index,
+        out=out,
+        overwrite=overwrite,
+    )
+    from deepbures.cli._progress import Display
+
+    with Display() as display:
+        display.stage(f"reading {data}")
+        from deepbures.cli._landscape import run_landscape, show_landscape
+
+        summary = run_landscape(
+            data,
+            covariance=covariance,
+            rank=rank,
+            tau=tau,
+            loss=loss.value,
+            depth=depth,
+            num=num,
+            morse_index=morse_index,
+            out=out,
+            display=display,
+        )
+    if as_json:
+        show_json(summary)
+    else:
+        show_landscape(summary)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,6 +1,7 @@
 """What can be refused before any data are read or anything heavy is loaded."""
 
 import math
+from pathlib import Path
 
 SEEDS = 2**63
 """Seeds are below this: JAX takes them as signed 64-bit integers."""
@@ -71,6 +72,35 @@ def check_fit(
         "--overwrite starts again and --resume goes on, but both were given: choose one.",
     )
     return step
+
+
+def check_landscape(
+    *,
+    rank: int,
+    tau: float,
+    depth: int,
+    loss: str,
+    num: int,
+    morse_index: int | None,
+    out: Path | None,
+    overwrite: bool,
+) -> None:
+    """Refuse what `landscape` cannot do whatever the data."""
+    _require(rank >= 1, f"--rank must be at least 1, but {rank} was given.")
+    _require(depth >= 1, f"--depth must be at least 1, but {depth} was given.")
+    _require(math.isfinite(tau) and tau >= 0, f"--tau must be finite and not negative, but {tau} was given.")
+    _require(
+        loss == "bw" or tau == 0,
+        f"--tau {tau} smooths the Bures-Wasserstein loss; the Frobenius loss has no smoothing: leave it out.",
+    )
+    _require(1 <= num <= 1_000_000, f"--num must be between 1 and 1000000, but {num} was given.")
+    _require(morse_index is None or morse_index >= 0, f"--morse-index must be at least 0, but {morse_index} was given.")
+    if out is not None:
+        _require(not out.exists() or out.is_dir(), f"--out must be a folder, but {str(out)!r} is a file.")
+        _require(
+            overwrite or not out.exists() or not any(out.iterdir()),
+            f"The folder {str(out)!r} exists and is not empty: choose another --out, or pass --overwrite.",
+        )
 
 
 def check_seed(seed: int) -> None:

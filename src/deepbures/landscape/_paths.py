@@ -77,8 +77,8 @@ def loss_along_path(
     """The loss along a path between two matrices, networks or critical points.
 
     "straight":  W(t) = (1 − t) W_0 + t W_1 of the end-to-end matrices, as they are.
-    "bures":     the same after the best rotation, W_1 → W_1 Qᵀ with Q the polar factor of W_0ᵀ W_1: the covariances W Wᵀ
-                 move along the geodesic of the Bures-Wasserstein distance.
+    "bures":     the same after the best rotation, W_1 → W_1 Qᵀ with Q the polar factor of W_0ᵀ W_1: the covariances
+                 W Wᵀ move along the geodesic of the Bures-Wasserstein distance.
     "layers":    every layer of two networks of equal widths, in a straight line.
 
     Parameters

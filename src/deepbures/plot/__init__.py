@@ -17,6 +17,9 @@ from deepbures.plot._curves import plot_excess as plot_excess
 from deepbures.plot._curves import plot_loss as plot_loss
 from deepbures.plot._curves import plot_records as plot_records
 from deepbures.plot._images import plot_images as plot_images
+from deepbures.plot._landscape import plot_critical_points as plot_critical_points
+from deepbures.plot._landscape import plot_hessian_spectra as plot_hessian_spectra
+from deepbures.plot._landscape import plot_paths as plot_paths
 from deepbures.plot._spectra import plot_spectra as plot_spectra
 from deepbures.plot._style import PALETTE as PALETTE
 from deepbures.plot._style import format_number as format_number

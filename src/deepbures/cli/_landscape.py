@@ -1,0 +1,181 @@
+"""`deepbures landscape`: critical points of a target as a table, files and figures."""
+
+import csv
+import functools
+import importlib
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import deepbures as db
+from deepbures.cli._progress import Display
+from deepbures.landscape import CriticalPoint, CriticalPoints
+from deepbures.runs import environment, plain, write_atomically
+
+TABLE, SUMMARY = "landscape.csv", "landscape.json"
+FIGURES = ("critical_points.svg", "spectra.svg", "paths.svg")
+FILES = (TABLE, SUMMARY, *FIGURES)
+
+# Rows of the table on a terminal, and of the figures of spectra and paths.
+_MOST_SHOWN, _MOST_DRAWN = 20, 8
+
+
+def run_landscape(
+    source: str,
+    *,
+    covariance: bool,
+    rank: int,
+    tau: float,
+    loss: str,
+    depth: int,
+    num: int,
+    morse_index: int | None,
+    out: Path | None,
+    display: Display,
+) -> dict[str, Any]:
+    """Load the data, find the critical points, write what was asked for, and return the summary."""
+    from deepbures.datasets import load_dataset
+
+    if out is not None:
+        importlib.import_module("deepbures.plot")  # says what to install, before any work
+    display.stage(f"reading {source}")
+    dataset = load_dataset(source, covariance=covariance)
+    samples = dataset.samples
+    target = db.Target.from_covariance(dataset.covariance) if samples is None else db.Target.from_samples(samples)
+    display.stage("finding critical points")
+    chosen = db.BuresWasserstein(tau) if loss == "bw" else db.Frobenius()
+    points = db.critical_points(target, rank, chosen, depth=depth, num=num, morse_index=morse_index)
+    display.stage("computing spectra")
+    rows = [_row(point) for point in points]
+    summary: dict[str, Any] = {
+        "data": {"name": dataset.name, "dim": target.dim},
+        "request": {"rank": rank, "tau": tau, "loss": loss, "depth": depth, "num": num, "morse_index": morse_index},
+        "minimal_loss": float(db.minimal_loss(target, rank, chosen)),
+        "sharpness": float(db.sharpness(target, rank, chosen, depth=depth)),
+        "asymptotic_rate": float(db.asymptotic_rate(target, rank, chosen, depth=depth)),
+        "total": points.total,
+        "points": rows,
+        **environment(),
+    }
+    if out is not None:
+        display.stage("drawing")
+        summary["folder"] = str(out)
+        summary["files"] = list(FILES)
+        _write(out, points, rows, summary, target, chosen)
+    return dict(plain(summary))
+
+
+def _row(point: CriticalPoint) -> dict[str, Any]:
+    spectrum = point.spectrum()
+    return {
+        "eigen_indices": list(point.eigen_indices),
+        "value": point.value,
+        "rank": point.rank,
+        "morse_index": point.morse_index,
+        "nullity": point.nullity,
+        "kind": point.kind,
+        "family_dim": point.family_dim,
+        "lambda_min": spectrum.smallest,
+        "lambda_max": spectrum.largest,
+        "relative_condition": spectrum.relative_condition,
+        "absolute_condition": spectrum.absolute_condition,
+    }
+
+
+def _write(
+    out: Path,
+    points: CriticalPoints,
+    rows: list[dict[str, Any]],
+    summary: dict[str, Any],
+    target: db.Target,
+    loss: Any,
+) -> None:
+    from deepbures.plot import plot_critical_points, plot_hessian_spectra, plot_paths, to_svg
+
+    out.mkdir(parents=True, exist_ok=True)
+
+    def table(path: Path) -> None:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else ["eigen_indices"])
+            writer.writeheader()
+            for row in rows:
+                writer.writerow({**row, "eigen_indices": " ".join(str(index) for index in row["eigen_indices"])})
+
+    write_atomically(out / TABLE, table)
+    drawn = points[:_MOST_DRAWN]
+    figures = [plot_critical_points(points)] if len(points) else []
+    if drawn:
+        figures.append(plot_hessian_spectra({_modes(point.eigen_indices): point.spectrum() for point in drawn}))
+    if len(drawn) > 1:
+        figures.append(
+            plot_paths(
+                {
+                    f"{_modes(high.eigen_indices)} → {_modes(low.eigen_indices)}": db.loss_along_path(
+                        high, low, target, loss, kind="bures"
+                    )
+                    for low, high in itertools.pairwise(drawn)
+                }
+            )
+        )
+    names = FIGURES[: len(figures)]
+    for name, figure in zip(names, figures, strict=True):
+        write_atomically(out / name, functools.partial(_fill, to_svg(figure)))
+    summary["files"] = [TABLE, SUMMARY, *names]
+    text = json.dumps(plain(summary), indent=2, allow_nan=False)
+    write_atomically(out / SUMMARY, functools.partial(_fill, text))
+
+
+def _fill(text: str, path: Path) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _modes(indices: Any) -> str:
+    """Modes as people count them: from 1; runs in short."""
+    numbers = [int(index) + 1 for index in indices]
+    parts: list[str] = []
+    start = 0
+    for position in range(1, len(numbers) + 1):
+        if position == len(numbers) or numbers[position] != numbers[position - 1] + 1:
+            first, last = numbers[start], numbers[position - 1]
+            parts.append(str(first) if first == last else f"{first}-{last}" if last > first + 1 else f"{first}, {last}")
+            start = position
+    return "{" + ", ".join(parts) + "}"
+
+
+def show_landscape(summary: dict[str, Any]) -> None:
+    """The table on a terminal."""
+    import typer
+    from rich.console import Console
+    from rich.table import Table
+
+    request, data = summary["request"], summary["data"]
+    loss = "squared Bures-Wasserstein" if request["loss"] == "bw" else "squared Frobenius"
+    smoothing = f", tau {request['tau']:g}" if request["tau"] else ""
+    network = f"rank {request['rank']}, depth {request['depth']}"
+    typer.echo(f"{data['name']}: {data['dim']} features; {loss}{smoothing}; {network}")
+    typer.echo(
+        f"minimal loss {summary['minimal_loss']:.6g}, sharpness {summary['sharpness']:.4g}, stability limit "
+        f"{2 / summary['sharpness']:.4g}, asymptotic rate {summary['asymptotic_rate']:.4g}\n"
+    )
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("modes", "loss", "rank", "index", "nullity", "kind", "λ min", "λ max"):
+        table.add_column(name, justify="left" if name in ("modes", "kind") else "right", no_wrap=name != "modes")
+    for row in summary["points"][:_MOST_SHOWN]:
+        family = f", family of dimension {row['family_dim']}" if row["family_dim"] else ""
+        table.add_row(
+            _modes(row["eigen_indices"]),
+            f"{row['value']:.6g}",
+            str(row["rank"]),
+            str(row["morse_index"]),
+            str(row["nullity"]),
+            row["kind"] + family,
+            f"{row['lambda_min']:.4g}",
+            f"{row['lambda_max']:.4g}",
+        )
+    Console(highlight=False, markup=False).print(table)
+    found = len(summary["points"])
+    rest = f"; {found} found, the others are in --json and {TABLE}" if found > _MOST_SHOWN else ""
+    typer.echo(f"\n{min(found, _MOST_SHOWN)} of {summary['total']:,} critical points{rest}.")
+    if "folder" in summary:
+        typer.echo(f"{summary['folder']}: {', '.join(summary['files'])}")
