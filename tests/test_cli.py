@@ -883,3 +883,42 @@ def test_distances_beyond_the_range_of_numbers_are_null_in_json(call, tmp_path):
     done = call("distance", "f.npy", "g.npy", "--factors", "--json")
     assert done.code == 0 and done.json["squared_distance"] is None
     assert done.err.startswith("deepbures: warning: overflow") and done.err.count("\n") == 1
+
+
+def test_landscape_is_that_of_the_functions(call, tmp_path):
+    done = call("landscape", SMALL, "--rank", "2", "--depth", "2", "--covariance", "--json")
+    target = db.Target.from_covariance(load_dataset(SMALL).covariance)
+    points = db.critical_points(target, 2, db.BuresWasserstein(), depth=2, num=100)
+    assert done.code == 0
+    assert [row["eigen_indices"] for row in done.json["points"]] == [list(p.eigen_indices) for p in points]
+    assert [row["value"] for row in done.json["points"]] == pytest.approx(points.value.tolist(), rel=1e-12)
+    assert [row["lambda_max"] for row in done.json["points"]] == pytest.approx(
+        [p.spectrum().largest for p in points], rel=1e-12
+    )
+    assert done.json["points"][0]["relative_condition"] is None  # infinite: there are flat directions
+    assert done.json["total"] == points.total and done.json["minimal_loss"] == pytest.approx(points.value[0])
+    shown = call("landscape", SMALL, "--rank", "2", "--tau", "0.01", "--covariance", "--num", "3")
+    assert shown.code == 0 and "minimizer" in shown.out and "3 of " in shown.out
+
+
+def test_landscape_writes_table_and_figures(call, tmp_path):
+    done = call("landscape", SMALL, "--rank", "2", "--covariance", "--num", "5", "--out", "folder")
+    assert done.code == 0
+    names = ["critical_points.svg", "landscape.csv", "landscape.json", "paths.svg", "spectra.svg"]
+    assert sorted(path.name for path in (tmp_path / "folder").iterdir()) == names
+    lines = (tmp_path / "folder" / "landscape.csv").read_text().splitlines()
+    assert len(lines) == 6 and lines[0].startswith("eigen_indices,value,rank,morse_index")
+    again = call("landscape", SMALL, "--rank", "2", "--covariance", "--out", "folder")
+    assert again.code == 2 and "not empty" in again.err
+    assert call("landscape", SMALL, "--rank", "2", "--covariance", "--out", "folder", "--overwrite").code == 0
+
+
+def test_bad_input_of_landscape(refused):
+    for arguments, message in [
+        (["--rank", "0"], "--rank must be at least 1"),
+        (["--rank", "2", "--loss", "frobenius", "--tau", "1"], "the Frobenius loss has no smoothing"),
+        (["--rank", "2", "--num", "0"], "--num must be between 1 and 1000000"),
+        (["--rank", "2", "--morse-index", "-1"], "--morse-index must be at least 0"),
+        (["--rank", "99"], "rank must be at least 1 and at most"),
+    ]:
+        assert message in refused("landscape", SMALL, "--covariance", *arguments)

@@ -210,3 +210,23 @@ def test_no_prediction_where_a_run_does_not_end_in_its_late_part():
             times, np.arange(101), {"loss": 1 + excess, "excess": excess}, None, np.asarray(1.0), None, None
         )
         assert len(plot.plot_excess(run, rate=0.01).axes[0].lines) == 1
+
+
+def test_figures_of_the_landscape():
+    target, loss = db.Target.from_spectrum([4.0, 2.0, 1.0, 0.5], key=0), db.BuresWasserstein(0.1)
+    points = db.critical_points(target, 2, loss)
+    figure = plot.plot_critical_points(points)
+    shown = sorted((x, y) for line in figure.axes[0].lines for x, y in zip(*map(list, line.get_data()), strict=True))
+    assert shown == sorted(zip(points.morse_index.tolist(), points.value.tolist(), strict=True))
+    spectra = {str(point.eigen_indices): point.spectrum() for point in points[:3]}
+    rows = plot.plot_hessian_spectra(spectra).axes[0]
+    marks = np.concatenate([line.get_xdata() for line in rows.lines if line.get_marker() == "|"])
+    expected = np.concatenate([s.values[s.values != 0] for s in spectra.values()])
+    np.testing.assert_array_equal(np.sort(marks), np.sort(expected))
+    profile = db.loss_along_path(points[1], points[0], target, loss, num=11)
+    paths = plot.plot_paths({"down": profile})
+    np.testing.assert_array_equal(drawn(paths)[1], profile.losses)
+    assert plot.to_svg(paths) == plot.to_svg(plot.plot_paths({"down": profile}))
+    for draw in (plot.plot_hessian_spectra, plot.plot_paths):
+        with pytest.raises(ValueError, match="is empty"):
+            draw({})

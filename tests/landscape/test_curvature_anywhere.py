@@ -64,6 +64,14 @@ def test_extremes_at_a_saddle_are_the_closed_form(target):
     assert extremes.largest == pytest.approx(point.spectrum().largest, rel=1e-8)
 
 
+def test_extremes_at_a_minimizer_have_a_zero_end(target):
+    for loss in (EXACT, SMOOTHED, FROBENIUS):
+        point = db.critical_points(target, 3, loss, depth=3)[0]
+        extremes = db.hessian_extremes(point.network(), target, loss)
+        assert extremes.largest == pytest.approx(point.spectrum().largest, rel=1e-8)
+        assert abs(extremes.smallest) < 1e-8 * extremes.largest
+
+
 def test_extremes_of_very_small_networks():
     target = db.Target.from_spectrum([4.0])
     extremes = db.hessian_extremes(db.DeepLinearNetwork([np.array([[3.0]])]), target, EXACT)

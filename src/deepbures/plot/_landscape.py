@@ -85,7 +85,9 @@ def plot_hessian_spectra(spectra: Mapping[str, HessianSpectrum]) -> Figure:
     nonzero = np.concatenate([np.abs(s.values[s.values != 0]) for s in spectra.values()])
     with drawing((7.6, 1.3 + 0.33 * len(spectra))) as figure:
         axes = figure.add_subplot()
-        axes.set_xscale("symlog", linthresh=float(nonzero.min()) if nonzero.size else 1.0, linscale=1.0)
+        # Linear up to a whole decade, so that its tick and the one at zero stay apart.
+        threshold = 10.0 ** np.ceil(np.log10(nonzero.min())) if nonzero.size else 1.0
+        axes.set_xscale("symlog", linthresh=threshold, linscale=1.0)
         for row, spectrum in enumerate(spectra.values()):
             for sign, color in ((1, RUN), (-1, THEORY)):
                 values = spectrum.values[sign * spectrum.values > 0]
