@@ -1,6 +1,6 @@
 """The landscape in closed form and in runs: speed, where descents end, and the curvature of the two losses compared.
 
-`python benchmarks/bench_landscape.py [speed] [descents] [comparison] [--figure FILE.svg]`; without names, all three.
+`python benchmarks/bench_landscape.py [speed] [stability] [comparison] [descents] [--figure FILE.svg]`; all by default.
 """
 
 import machine
@@ -15,6 +15,8 @@ import numpy as np
 
 import deepbures as db
 from machine import heading
+
+TIGHT = {"rtol": 1e-10, "atol": 1e-12, "tolerance": 0.0}
 
 
 def seconds(call, repeats: int = 5) -> float:
@@ -96,6 +98,41 @@ def descents(runs: int = 1000, n: int = 6, k: int = 3) -> None:
             print(f"| {name} | {depth} | " + " | ".join(shares) + " |", flush=True)
 
 
+def stability(cases: int = 20, n: int = 5, k: int = 2) -> None:
+    """Near the balanced minimizer: descent below and above 2/λ_max, and the late rate of the flow."""
+    loss = db.BuresWasserstein()
+    below, above, ratios = [], [], []
+    for case in range(cases):
+        rng = np.random.default_rng(case)
+        depth = 1 + case % 4
+        target = db.Target.from_spectrum(np.cumsum(rng.uniform(0.5, 2.0, n))[::-1], key=case)
+        widths = (k,) * depth + (n,)
+        net = db.balanced_network(db.rank_k_minimizer(target, k, loss), widths)
+        near = db.DeepLinearNetwork([w + 1e-5 * rng.standard_normal(w.shape) for w in net.weights])
+        limit = 2 / float(db.sharpness(target, k, loss, depth=depth))
+        changes = []
+        for factor in (0.98, 1.02):
+            run = db.gradient_descent(near, target, loss, 400, factor * limit)
+            changes.append(float(run.excess[-1] / run.excess[0]))
+        below.append(changes[0])
+        above.append(changes[1])
+        rate = float(db.asymptotic_rate(target, k, loss, depth=depth))
+        w = net.end_to_end
+        start = db.balanced_network(w + 0.02 * rng.standard_normal(w.shape), widths)
+        times = np.array([14.0, 18.0]) / rate
+        flow = db.gradient_flow(
+            start, target, loss, float(times[1]), times=times, solver="dopri8", rtol=1e-10, atol=1e-12
+        )
+        assert len(flow.excess) == 3, (case, depth, rate, flow.message, flow.excess, flow.times)
+        ratios.append(float(np.log(flow.excess[1] / flow.excess[2]) / (times[1] - times[0]) / rate))
+    print(
+        f"\n{cases} random targets, n = {n}, k = {k}, depth 1 to 4, from 1e-5 beside the balanced minimizer, 400 steps"
+    )
+    print(f"step 0.98 · 2/λ_max: the excess changes by a factor of {min(below):.1e} to {max(below):.1e}")
+    print(f"step 1.02 · 2/λ_max: by {min(above):.1e} to {max(above):.1e}")
+    print(f"late rate of the flow / predicted rate: {min(ratios):.4f} to {max(ratios):.4f}")
+
+
 def comparison(
     figure_path: str | None, num: int = 100, n: int = 10, k: int = 4, depth: int = 3, tau: float = 0.1
 ) -> None:
@@ -163,17 +200,9 @@ def draw(path: str, means: dict[str, list[list[float]]], indices: list[int]) -> 
 def main(arguments: list[str]) -> None:
     print(heading())
     figure = arguments[arguments.index("--figure") + 1] if "--figure" in arguments else None
-    names = [name for name in ("speed", "descents", "comparison") if name in arguments] or [
-        "speed",
-        "descents",
-        "comparison",
-    ]
-    if "speed" in names:
-        speed()
-    if "comparison" in names:
-        comparison(figure)
-    if "descents" in names:
-        descents()
+    parts = {"speed": speed, "stability": stability, "comparison": lambda: comparison(figure), "descents": descents}
+    for name in [name for name in parts if name in arguments] or parts:
+        parts[name]()
 
 
 if __name__ == "__main__":

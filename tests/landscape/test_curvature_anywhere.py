@@ -72,6 +72,18 @@ def test_extremes_at_a_minimizer_have_a_zero_end(target):
         assert abs(extremes.smallest) < 1e-8 * extremes.largest
 
 
+def test_blow_up_of_the_hessian_as_a_singular_value_vanishes(target):
+    rng = np.random.default_rng(0)
+    u, v = (np.linalg.qr(rng.normal(size=size))[0] for size in ((5, 3), (3, 3)))
+    lowest = [
+        db.hessian_extremes(db.DeepLinearNetwork([u * [2.0, 1.0, s] @ v]), target, EXACT).smallest
+        for s in (1e-3, 1e-4, 1e-5)
+    ]
+    # Moving the small column out of its direction costs like the inverse of its length.
+    assert lowest[1] / lowest[0] == pytest.approx(10, rel=0.02)
+    assert lowest[2] / lowest[1] == pytest.approx(10, rel=0.002)
+
+
 def test_extremes_of_very_small_networks():
     target = db.Target.from_spectrum([4.0])
     extremes = db.hessian_extremes(db.DeepLinearNetwork([np.array([[3.0]])]), target, EXACT)

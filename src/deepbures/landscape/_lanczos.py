@@ -189,13 +189,14 @@ def _ends(
     krylov = min(size - 1, 40)
     rounds = max(max_products // krylov, 1)
     plain = LinearOperator((size, size), matvec=product, dtype=np.float64)
-    options = {"v0": start, "ncv": krylov, "maxiter": rounds}
-    (largest,) = eigsh(plain, k=1, which="LM", tol=1e-2, return_eigenvectors=False, **options)
+    options = {"v0": start, "maxiter": rounds}
+    rough = min(size - 1, 8)
+    (largest,) = eigsh(plain, k=1, which="LM", tol=0.1, ncv=rough, return_eigenvectors=False, **options)
     shift = 2 * abs(float(largest)) or 1.0
     shifted = LinearOperator(
         (size, size), matvec=lambda flat: product(flat) + shift * flat.reshape(-1), dtype=np.float64
     )
-    values, vectors = eigsh(shifted, k=2, which="BE", tol=tol / 3, **options)
+    values, vectors = eigsh(shifted, k=2, which="BE", tol=tol / 3, ncv=krylov, **options)
     return values - shift, vectors
 
 
