@@ -108,22 +108,24 @@ def stability(cases: int = 20, n: int = 5, k: int = 2) -> None:
         target = db.Target.from_spectrum(np.cumsum(rng.uniform(0.5, 2.0, n))[::-1], key=case)
         widths = (k,) * depth + (n,)
         net = db.balanced_network(db.rank_k_minimizer(target, k, loss), widths)
-        near = db.DeepLinearNetwork([w + 1e-5 * rng.standard_normal(w.shape) for w in net.weights])
+        sharpest = db.hessian_extremes(net, target, loss).largest_direction
+        near = db.DeepLinearNetwork([w + 1e-5 * d for w, d in zip(net.weights, sharpest, strict=True)])
         limit = 2 / float(db.sharpness(target, k, loss, depth=depth))
         changes = []
         for factor in (0.98, 1.02):
-            run = db.gradient_descent(near, target, loss, 400, factor * limit)
+            run = db.gradient_descent(near, target, loss, 400, factor * limit, tolerance=0.0)
             changes.append(float(run.excess[-1] / run.excess[0]))
         below.append(changes[0])
         above.append(changes[1])
         rate = float(db.asymptotic_rate(target, k, loss, depth=depth))
-        w = net.end_to_end
-        start = db.balanced_network(w + 0.02 * rng.standard_normal(w.shape), widths)
-        times = np.array([14.0, 18.0]) / rate
+        # The last column turned towards the first mode that is not used: the slowest direction.
+        w, basis = np.array(net.end_to_end), target.spectrum(k + 1)[1]
+        w += 0.03 * np.linalg.norm(w[:, -1:]) * basis[:, k:] * (basis[:, k - 1] @ w) / np.linalg.norm(w[:, -1])
+        start = db.balanced_network(w, widths)
+        times = np.array([8.0, 11.0]) / rate
         flow = db.gradient_flow(
             start, target, loss, float(times[1]), times=times, solver="dopri8", rtol=1e-10, atol=1e-12
         )
-        assert len(flow.excess) == 3, (case, depth, rate, flow.message, flow.excess, flow.times)
         ratios.append(float(np.log(flow.excess[1] / flow.excess[2]) / (times[1] - times[0]) / rate))
     print(
         f"\n{cases} random targets, n = {n}, k = {k}, depth 1 to 4, from 1e-5 beside the balanced minimizer, 400 steps"

@@ -164,8 +164,12 @@ def _pairwise(
             function(arrays[0], arrays[0])  # there is no pair, but a member to be checked
         return _within(function, arrays[0], xp)
     first, second = arrays
+    count = first.shape[0]
     rows = max(1, _BLOCK_ENTRIES // max(1, second.size if isinstance(second.size, int) else second.numel()))
-    blocks = [function(first[start : start + rows, None], second[None]) for start in range(0, first.shape[0], rows)]
+    blocks = [
+        function(first[start : min(start + rows, count), None, ...], second[None, ...])
+        for start in range(0, count, rows)
+    ]
     return xp.concat(blocks, axis=0)
 
 

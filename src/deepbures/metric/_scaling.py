@@ -51,7 +51,7 @@ def is_one(scale: Array) -> bool:
 
 def squared(value: Array, scale: Array) -> Array:
     """scale² · value, without a scale² that overflows on the way; a scalar where there is no batch."""
-    return (scale * (scale * value))[()]
+    return _plain(scale * (scale * value))
 
 
 def rooted(value: Array, scale: Array) -> Array:
@@ -59,7 +59,12 @@ def rooted(value: Array, scale: Array) -> Array:
     xp = array_namespace(value)
     positive = value > 0
     root = xp.sqrt(xp.where(positive, value, xp.ones_like(value)))
-    return (scale * xp.where(positive, root, xp.zeros_like(root)))[()]
+    return _plain(scale * xp.where(positive, root, xp.zeros_like(root)))
+
+
+def _plain(value: Array) -> Array:
+    """NumPy's scalars in place of its arrays without axes."""
+    return value if value.ndim else value[()]
 
 
 def equal(a: Array, b: Array) -> Array:
