@@ -52,6 +52,15 @@ class Classification:
         None. None if there is no negative curvature.
     escape_curvature : float
         The curvature there, negative; 0 without any.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import deepbures as db
+    >>> target = db.Target.from_spectrum([4.0, 1.0])
+    >>> found = db.classify(db.DeepLinearNetwork([np.array([[0.0], [1.0]])]), target, db.BuresWasserstein())
+    >>> found.point.kind, found.escape, found.escape_curvature     # mode 0 in the place of mode 1
+    ('strict saddle', (0, 1), -6.0)
     """
 
     point: CriticalPoint

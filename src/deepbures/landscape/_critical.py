@@ -49,6 +49,14 @@ class CriticalPoint:
     family_dim : int
         Dimension of the family that comes from equal eigenvalues of the target: 0 for a point that is determined up to
         V.
+
+    Examples
+    --------
+    >>> import deepbures as db
+    >>> target = db.Target.from_spectrum([4.0, 2.0, 1.0])
+    >>> point = db.critical_points(target, 2, db.BuresWasserstein(), depth=3)[1]
+    >>> point.network().widths, point.spectrum().morse_index
+    ((2, 2, 2, 3), 1)
     """
 
     eigen_indices: tuple[int, ...]
@@ -121,6 +129,13 @@ class CriticalPoints:
         Likewise.
     total : int
         How many there are in all, within the ranks asked for (families of equal eigenvalues count once).
+
+    Examples
+    --------
+    >>> import deepbures as db
+    >>> points = db.critical_points(db.Target.from_spectrum([4.0, 2.0, 1.0]), 2, db.BuresWasserstein())
+    >>> len(points), points.total, points.value.tolist(), points[0].kind
+    (3, 3, [1.0, 2.0, 4.0], 'minimizer')
     """
 
     eigen_indices: Ints

@@ -36,6 +36,15 @@ class HessianExtremes:
         These vectors, as directions of the weights, W_1 first.
     num_products : int
         Hessian-vector products that it took.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import deepbures as db
+    >>> net = db.DeepLinearNetwork([np.array([[2.0]])])
+    >>> extremes = db.hessian_extremes(net, db.Target.from_spectrum([4.0]), db.BuresWasserstein())
+    >>> extremes.largest, extremes.stability_limit
+    (2.0, 1.0)
     """
 
     smallest: float

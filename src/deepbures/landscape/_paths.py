@@ -31,6 +31,14 @@ class PathProfile:
         From 0 at the start to 1 at the end.
     losses : float array (points,)
         The loss at each.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import deepbures as db
+    >>> target, loss = db.Target.from_spectrum([4.0]), db.BuresWasserstein()
+    >>> db.loss_along_path(np.array([[2.0]]), np.array([[-2.0]]), target, loss).barrier
+    4.0
     """
 
     positions: Floats
@@ -56,6 +64,15 @@ class QuadraticModel:
         L + r ⟨∇L, d⟩ + r²/2 ⟨d, ∇²L d⟩.
     slope, curvature : float
         ⟨∇L, d⟩ and ⟨d, ∇²L d⟩.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import deepbures as db
+    >>> net = db.DeepLinearNetwork([np.array([[3.0]])])
+    >>> model = db.quadratic_model(net, db.Target.from_spectrum([4.0]), db.BuresWasserstein(), [np.ones((1, 1))], [0.5])
+    >>> model.slope, model.curvature
+    (2.0, 2.0)
     """
 
     radii: Floats

@@ -34,6 +34,13 @@ class HessianSpectrum:
         The modes, from 0: i and j of an exchange, j twice of a scale, j and j' of a pair, i and −1 of a null direction.
     is_minimizer : bool
         Whether the critical point is a minimizer.
+
+    Examples
+    --------
+    >>> import deepbures as db
+    >>> spectrum = db.hessian_spectrum(db.Target.from_spectrum([4.0, 1.0]), (0,), db.BuresWasserstein(), depth=2)
+    >>> spectrum.eigenvalues.tolist(), spectrum.absolute_condition
+    ([0.0, 3.0, 8.0], 2.6666666666666665)
     """
 
     values: Floats
