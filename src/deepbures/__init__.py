@@ -49,9 +49,13 @@ if TYPE_CHECKING:
     from deepbures.model import balanced_network as balanced_network
     from deepbures.model import initialize as initialize
     from deepbures.model import stack_networks as stack_networks
+    from deepbures.training import Assumption as Assumption
+    from deepbures.training import Certificate as Certificate
+    from deepbures.training import Check as Check
     from deepbures.training import Fit as Fit
     from deepbures.training import Result as Result
     from deepbures.training import Trajectory as Trajectory
+    from deepbures.training import certify as certify
     from deepbures.training import fit as fit
     from deepbures.training import gradient_descent as gradient_descent
     from deepbures.training import gradient_flow as gradient_flow
@@ -103,7 +107,18 @@ _ROOMS = {
         "QuadraticModel",
         "quadratic_model",
     ),
-    "training": ("fit", "gradient_flow", "gradient_descent", "Fit", "Trajectory", "Result"),
+    "training": (
+        "fit",
+        "gradient_flow",
+        "gradient_descent",
+        "certify",
+        "Fit",
+        "Trajectory",
+        "Result",
+        "Certificate",
+        "Assumption",
+        "Check",
+    ),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 

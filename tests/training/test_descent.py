@@ -64,7 +64,8 @@ def test_the_stability_limit_is_two_over_the_sharpness(loss, depth, rank, rng):
     near = db.DeepLinearNetwork([w + 1e-5 * rng.standard_normal(w.shape) for w in minimizer.weights])
     limit = 2 / float(db.sharpness(TARGET, rank, loss, depth=depth))
     below = db.gradient_descent(near, TARGET, loss, 400, 0.98 * limit, **LAST)
-    above = db.gradient_descent(near, TARGET, loss, 400, 1.02 * limit, **LAST)
+    with pytest.warns(UserWarning, match=r"above the stability limit 2/λ_max"):
+        above = db.gradient_descent(near, TARGET, loss, 400, 1.02 * limit, **LAST)
     assert below.excess[-1] < 1e-3 * below.excess[0]
     assert above.excess[-1] > 1e3 * above.excess[0]
 
@@ -132,6 +133,7 @@ def test_optax_schedules_are_followed(rng):
         np.testing.assert_allclose(weight, other, atol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:.* above the stability limit:UserWarning")
 def test_divergence_is_a_result(rng):
     """The run ends with the last weights with Σ‖W_l‖² ≤ 10⁴ (Σ‖W_l(0)‖² + N k^{1−1/N} tr(Σ0)^{1/N})."""
     # At depth 1 the distance to the minimizer doubles with every step: the step at which the limit is met is sharp.
@@ -152,6 +154,7 @@ def test_divergence_is_a_result(rng):
 
 
 @pytest.mark.parametrize("factor", [4.0, 30.0])
+@pytest.mark.filterwarnings("ignore:.* above the stability limit:UserWarning")
 def test_divergence_of_a_deep_network_leaves_everything_finite(rng, factor):
     net = unbalanced(rng, 10)
     start = db.DeepLinearNetwork([factor * w for w in net.weights])
@@ -200,7 +203,7 @@ def test_float32_stays_float32(rng):
         (
             {"step_size": "sharp"},
             ValueError,
-            'step_size must be a positive number, "sharpness", "accelerated" or an optax .* \'sharp\'',
+            'step_size must be a positive number, "sharpness", "certified", "accelerated" or an optax .* \'sharp\'',
         ),
         ({"step_size": None}, TypeError, "step_size must be .* or an optax optimizer, but a NoneType was given"),
         ({"num_steps": 0}, ValueError, "num_steps must be at least 1, but 0 was given"),

@@ -114,7 +114,7 @@ def fit(
         int | None, typer.Option(help="Largest number of steps of descent.", show_default="long enough")
     ] = None,
     step_size: Annotated[
-        str, typer.Option(help='Step size of descent: "sharpness", "accelerated" or a number.')
+        str, typer.Option(help='Step size of descent: "sharpness", "certified", "accelerated" or a number.')
     ] = "sharpness",
     tolerance: Annotated[
         float, typer.Option(help="Relative excess over the theoretical minimum at which training stops.")

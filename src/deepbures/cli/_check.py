@@ -114,12 +114,12 @@ def check_num(num: int) -> None:
 
 
 def _step_size(text: str) -> float | str:
-    if text in ("sharpness", "accelerated"):
+    if text in ("sharpness", "certified", "accelerated"):
         return text
     number = _number(text)
     _require(
         math.isfinite(number) and number > 0,
-        f'--step-size must be "sharpness", "accelerated" or a positive number, but {text!r} was given.',
+        f'--step-size must be "sharpness", "certified", "accelerated" or a positive number, but {text!r} was given.',
     )
     return number
 

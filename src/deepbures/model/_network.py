@@ -265,13 +265,19 @@ def balanced_network(end_to_end: Array, widths: Sequence[int], *, mean: Array | 
                 f"end_to_end has rank above {bottleneck}, the smallest of the widths {sizes} (singular value "
                 f"{bottleneck + 1} is {float(np.max(lost)):.3g}): widen the hidden layers or lower the rank first."
             )
-    k = min(bottleneck, s.shape[-1])
-    root = s[..., :k] ** (1 / depth)
+    return DeepLinearNetwork(balanced_layers(u, s, vh, sizes), mean)
+
+
+def balanced_layers(u: Array, s: Array, vh: Array, sizes: Sequence[int]) -> list[Array]:
+    """The layers of the balanced lift of U diag(s) Vᵀ to at least two layers, without what the widths cannot carry."""
+    xp = namespace(s)
+    k = min(*sizes, s.shape[-1])
+    root = s[..., :k] ** (1 / (len(sizes) - 1))
     shapes = list(zip(sizes[1:], sizes[:-1], strict=True))
     first = _pad(root[..., :, None] * vh[..., :k, :], shapes[0])
     last = _pad(u[..., :, :k] * root[..., None, :], shapes[-1])
-    diagonal = root[..., :, None] * xp.eye(k, dtype=w.dtype)
-    return DeepLinearNetwork([first, *(_pad(diagonal, shape) for shape in shapes[1:-1]), last], mean)
+    diagonal = root[..., :, None] * xp.eye(k, dtype=s.dtype)
+    return [first, *(_pad(diagonal, shape) for shape in shapes[1:-1]), last]
 
 
 def _pad(block: Array, shape: tuple[int, int]) -> Array:

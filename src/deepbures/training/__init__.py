@@ -1,5 +1,9 @@
 """Training: gradient flow, gradient descent, the closed form, and the records of runs."""
 
+from deepbures.training._certificate import Assumption as Assumption
+from deepbures.training._certificate import Certificate as Certificate
+from deepbures.training._certificate import Check as Check
+from deepbures.training._certify import certify as certify
 from deepbures.training._descent import gradient_descent as gradient_descent
 from deepbures.training._driver import Progress as Progress
 from deepbures.training._driver import load_snapshot as load_snapshot

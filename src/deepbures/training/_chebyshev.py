@@ -29,8 +29,9 @@ class RungeKuttaChebyshev(diffrax.AbstractAdaptiveSolver[ChebyshevState]):
 
     An explicit method with s stages is stable for negative real eigenvalues down to −0.65 s²/h, so the cost of crossing
     a time span T at spectral radius ρ grows like √(ρT) instead of ρT. The linearization of a gradient flow is minus a
-    Hessian: its eigenvalues are real, which is what the method is for. ρ is followed by one iteration of the power
-    method on exact Jacobian-vector products a step. For autonomous fields, as gradient flows are: every stage is taken
+    Hessian: its eigenvalues are real, which is what the method is for. ρ is followed by one iteration of the nonlinear
+    power method a step, on differences of the vector field (which may not be differentiable: it may go through
+    singular vectors). For autonomous fields, as gradient flows are: every stage is taken
     at the time of the step's beginning.
 
     References
@@ -66,8 +67,13 @@ class RungeKuttaChebyshev(diffrax.AbstractAdaptiveSolver[ChebyshevState]):
         return terms.vf(t0, y0, args)
 
     def _follow_radius(self, terms: Any, t: Array, y: Tree, args: Any, state: ChebyshevState) -> ChebyshevState:
-        _, image = jax.jvp(lambda x: terms.vf(t, x, args), (y,), (state.direction,))
-        before, after = _norm(state.direction), _norm(image)
+        before, size = _norm(state.direction), _norm(y)
+        small = (
+            float(jnp.finfo(size.dtype).eps) ** 0.5 * jnp.where(size > 0, size, 1) / jnp.where(before > 0, before, 1)
+        )
+        moved = terms.vf(t, jax.tree.map(lambda a, d: a + small * d, y, state.direction), args)
+        image = jax.tree.map(lambda a, b: (a - b) / small, moved, state.slope)
+        after = _norm(image)
         ok = jnp.isfinite(after) & (after > 0)
         # Rescaled to unit length, so that the next iteration neither over- nor underflows.
         scale = jnp.where(ok, 1 / jnp.where(ok, after, 1), 0)

@@ -1,5 +1,6 @@
 """Gradient descent with finite steps."""
 
+import warnings
 from typing import Any
 
 import equinox as eqx
@@ -12,8 +13,19 @@ from deepbures._checks import check_integer, check_number
 from deepbures._precision import numpy_in_numpy_out
 from deepbures.landscape._curvature import extremes_at
 from deepbures.model import AbstractLoss, DeepLinearNetwork, Target
-from deepbures.training._driver import DIVERGED, RUNNING, Callback, Method, Problem, State, result_of
-from deepbures.training._dynamics import Weights, layer_gradients, sum_of_squares
+from deepbures.training._certify import certified_step_size
+from deepbures.training._driver import (
+    DIVERGED,
+    RUNNING,
+    Callback,
+    Method,
+    Problem,
+    State,
+    batch_axes,
+    is_traced,
+    result_of,
+)
+from deepbures.training._dynamics import Weights, fastest_rate, layer_gradients, sum_of_squares
 from deepbures.training._observables import Record
 from deepbures.training._run import check_pair, train
 from deepbures.training._trajectory import Snapshot, Trajectory
@@ -117,16 +129,51 @@ class Descent(Method):
         return State(position, position, weights, (inner, limit), status)
 
 
-def _rule(step_size: Any, net: DeepLinearNetwork) -> Any:
+STEP_SIZES = ("sharpness", "certified", "accelerated")
+"""Names accepted as a step size."""
+
+_EXPECTED = 'step_size must be a positive number, "sharpness", "certified", "accelerated" or an optax optimizer, but '
+
+
+def _certified(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> float:
+    """The certified step size; of a batch the smallest one, which is certified for every run of it."""
+    if is_traced(net, target, loss):
+        raise ValueError(
+            'step_size = "certified" needs concrete numbers: outside the JAX transformation, take max_step_size of '
+            'the certificates "descent-…" of certify, and pass it as a number.'
+        )
+    size, weight_axes, target_axes = batch_axes(net, target)
+    if size is None:
+        return certified_step_size(net, target, loss)
+    pick = lambda tree, axes, i: tree if axes is None else jax.tree.map(lambda leaf: leaf[i], tree)  # noqa: E731
+    return min(certified_step_size(pick(net, weight_axes, i), pick(target, target_axes, i), loss) for i in range(size))
+
+
+def _warn_unstable(step_size: Any, target: Target, loss: AbstractLoss, net: DeepLinearNetwork) -> None:
+    """Warn of a step at which no minimizer is stable."""
+    if is_traced(step_size, net, target, loss):
+        return
+    limit = 2 / float(np.max(np.asarray(fastest_rate(net, target, loss))))
+    if float(step_size) > limit:
+        warnings.warn(
+            f"step_size = {float(step_size):.4g} is above the stability limit 2/λ_max = {limit:.4g}, at which gradient "
+            "descent leaves even the flattest (the balanced) minimizer: it cannot converge there. Take a smaller "
+            'step, or "sharpness", which is half the limit.',
+            UserWarning,
+            stacklevel=5,
+        )
+
+
+def _rule(step_size: Any, net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> Any:
     """From the step_size argument: what makes the update rule out of the Minimum of each problem."""
     if isinstance(step_size, optax.GradientTransformation):
         return lambda problem: _Optax(step_size)
     if isinstance(step_size, str):
-        if step_size not in ("sharpness", "accelerated"):
-            raise ValueError(
-                'step_size must be a positive number, "sharpness", "accelerated" or an optax optimizer, but '
-                f"{step_size!r} was given."
-            )
+        if step_size not in STEP_SIZES:
+            raise ValueError(f"{_EXPECTED}{step_size!r} was given.")
+        if step_size == "certified":
+            step = _certified(net, target, loss)
+            return lambda problem: _Plain(jnp.asarray(step, net.weights[0].dtype))
 
         def from_curvature(problem: Problem) -> _Plain | _Accelerated:
             steepest, flattest = extremes_at(problem.low, problem.loss, net.depth, net.latent_dim)
@@ -137,16 +184,14 @@ def _rule(step_size: Any, net: DeepLinearNetwork) -> Any:
 
         return from_curvature
     if not (np.isscalar(step_size) or isinstance(step_size, (np.ndarray, jax.Array))):
-        raise TypeError(
-            f'step_size must be a positive number, "sharpness", "accelerated" or an optax optimizer, but a '
-            f"{type(step_size).__name__} was given."
-        )
+        raise TypeError(f"{_EXPECTED}a {type(step_size).__name__} was given.")
     if np.ndim(step_size):
         raise ValueError(
             f"step_size must be one number, but an array of shape {np.shape(step_size)} was given. For runs with step "
             "sizes of their own, map over them with jax.vmap."
         )
     check_number(step_size, "step_size", positive=True)
+    _warn_unstable(step_size, target, loss, net)
     return lambda problem: _Plain(jnp.asarray(step_size, net.weights[0].dtype))
 
 
@@ -184,11 +229,12 @@ def gradient_descent(
         The loss.
     num_steps : int
         Largest number of steps; the run stops before when it has converged.
-    step_size : float, "sharpness", "accelerated" or optax optimizer
+    step_size : float, "sharpness", "certified", "accelerated" or optax optimizer
         A number η > 0; "sharpness": 1/λ_max at the balanced minimizer, half the stability limit there (see
-        `sharpness`); "accelerated": Nesterov's method with this step, restarted where it runs uphill, with a momentum
-        of at most (1 − √(μ/λ_max))/(1 + √(μ/λ_max)), μ the smallest positive curvature there: about √(λ_max/μ) steps
-        instead of λ_max/μ; or any `optax.GradientTransformation`.
+        `sharpness`); "certified": the largest step with a guarantee from this start (see `certify`), often very
+        small, in a batch the smallest of them; "accelerated": Nesterov's method with the step of "sharpness", restarted
+        where it runs uphill, with a momentum of at most (1 − √(μ/λ_max))/(1 + √(μ/λ_max)), μ the smallest positive
+        curvature there: about √(λ_max/μ) steps instead of λ_max/μ; or any `optax.GradientTransformation`.
     tolerance : float
         Stop once L − L* ≤ tolerance · L* (· the loss of the zero network, where L* vanishes). Judged at records.
     num_records : int
@@ -209,10 +255,16 @@ def gradient_descent(
     Trajectory
         Divergence, and Ctrl-C, are results, not exceptions.
 
+    Warns
+    -----
+    UserWarning
+        If a step size given as a number is above the stability limit 2/λ_max of the balanced minimizer.
+
     Raises
     ------
     ValueError
-        For a step size that is not positive and finite, num_steps < 1, shapes that do not fit.
+        For a step size that is not positive and finite, num_steps < 1, shapes that do not fit; for "certified", if no
+        certificate holds from this start (saying which assumption is missed, and by how much).
 
     Examples
     --------
@@ -237,7 +289,7 @@ def gradient_descent(
         marks = marks.astype(np.int64)
         if marks[0] < 0 or marks[-1] > num_steps:
             raise ValueError(f"steps must lie in 0..num_steps = {num_steps}, but reach from {marks[0]} to {marks[-1]}.")
-    rule = _rule(step_size, net)
+    rule = _rule(step_size, net, target, loss)
     outcome, network, low, method = train(
         lambda problem: Descent(rule(problem)), net, target, loss, marks, tolerance, record, callback, resume
     )

@@ -58,6 +58,10 @@ class State(eqx.Module):
 class Method(eqx.Module):
     """One way of training."""
 
+    def network(self, weights: Weights) -> DeepLinearNetwork:
+        """The network that the weights of a state stand for."""
+        return DeepLinearNetwork(list(weights))
+
     @abstractmethod
     def start(self, weights: Weights, problem: Problem) -> State:
         """The state before the first step."""
@@ -107,14 +111,14 @@ class Outcome(NamedTuple):
 
 
 def observe(
-    state: State, problem: Problem, observables: tuple[tuple[str, Observable], ...]
+    method: Method, state: State, problem: Problem, observables: tuple[tuple[str, Observable], ...]
 ) -> tuple[State, dict[str, Array]]:
     """Records at the current weights, and whether the run has converged or come to a halt."""
-    net = DeepLinearNetwork(state.weights)
+    net = method.network(state.weights)
     records = {name: look(net, problem.target, problem.loss, problem.low) for name, look in observables}
     excess, norm = records["excess"], records["gradient_norm"]
     # The rounding error of a layer's gradient at a critical point: eps times the product of all factors' sizes.
-    power = 1 - 1 / (2 * len(state.weights))
+    power = 1 - 1 / (2 * net.depth)
     scale = 8 * jnp.finfo(excess.dtype).eps * jnp.asarray(problem.target.trace) ** power
     status = jnp.where(norm <= scale, STATIONARY, state.status)
     status = jnp.where(excess <= problem.tolerance, CONVERGED, status)
@@ -127,7 +131,7 @@ MAPPED = eqx.if_array(0)
 
 
 def _start(method: Method, weights: Weights, problem: Problem, observables: Any) -> Any:
-    return observe(method.start(weights, problem), problem, observables)
+    return observe(method, method.start(weights, problem), problem, observables)
 
 
 def _advance(method: Method, state: State, begin: Array, mark: Array, budget: Array, problem: Problem) -> State:
@@ -142,11 +146,11 @@ def _compiled(function: Any, axes: Any, *arguments: Any) -> Any:
 
 def run_traced(method: Method, weights: Weights, problem: Problem, marks: Array, observables: Any) -> Outcome:
     """The whole run as one scan, for use inside JAX transformations."""
-    state, first = observe(method.start(weights, problem), problem, observables)
+    state, first = observe(method, method.start(weights, problem), problem, observables)
 
     def to_mark(state: State, interval: tuple[Array, Array]) -> Any:
         state = method.advance(state, *interval, None, problem)
-        state, records = observe(state, problem, observables)
+        state, records = observe(method, state, problem, observables)
         return state, (records, state.position, state.steps)
 
     state, (rest, positions, steps) = jax.lax.scan(to_mark, state, (marks[:-1], marks[1:]))
@@ -238,13 +242,13 @@ def _calls(method: Method, weights: Weights, problem: Problem, observables: Any,
         method_axes, weight_axes, problem_axes = axes
         start_axes = (method_axes, weight_axes, problem_axes, None)
         advance_axes = (method_axes, MAPPED, None, None, None, problem_axes)
-        observe_axes = (MAPPED, problem_axes, None)
+        observe_axes = (method_axes, MAPPED, problem_axes, None)
     return _Calls(
         lambda: _compiled(_start, start_axes, method, weights, problem, observables),
         lambda state, begin, mark, budget: _compiled(
             _advance, advance_axes, method, state, jnp.asarray(begin), jnp.asarray(mark), jnp.asarray(budget), problem
         ),
-        lambda state: _compiled(observe, observe_axes, state, problem, observables),
+        lambda state: _compiled(observe, observe_axes, method, state, problem, observables),
         0 if axes is None else 1,
     )
 

@@ -2,10 +2,25 @@
 
 from typing import Any
 
-from deepbures.model import AbstractLoss, Target
+import equinox as eqx
+import numpy as np
+
+from deepbures.landscape._curvature import sharpness
+from deepbures.model import AbstractLoss, DeepLinearNetwork, Target
 
 Array = Any
 Weights = tuple[Array, ...]
+
+
+BALANCED = 1e-8
+"""Largest ‖W_{l+1}ᵀ W_{l+1} − W_l W_lᵀ‖ relative to the largest ‖W_l‖² of a network that counts as balanced."""
+
+
+def largest_relative_gap(net: DeepLinearNetwork) -> float:
+    """The balancedness gap relative to the largest ‖W_l‖²; of a batch the largest."""
+    sizes = np.stack([(np.asarray(weight, np.float64) ** 2).sum((-2, -1)) for weight in net.weights])
+    largest = sizes.max(0)
+    return float(np.max(np.asarray(net.balancedness_gap()) / np.where(largest > 0, largest, 1)))
 
 
 def layer_gradients(weights: Weights, loss: AbstractLoss, target: Target) -> tuple[Weights, Array]:
@@ -28,3 +43,12 @@ def sum_of_squares(weights: Weights) -> Array:
     for weight in weights[1:]:
         total = total + (weight**2).sum((-2, -1))
     return total
+
+
+def fastest_rate(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> Array:
+    """λ_max at the balanced minimizer, for one target or each of a batch; the inverse of the fastest time scale."""
+    one = lambda target: sharpness(target, net.bottleneck, loss, depth=net.depth, latent_dim=net.latent_dim)  # noqa: E731
+    if np.ndim(target.mean) == 2:
+        rates: Array = eqx.filter_vmap(one)(target)
+        return rates
+    return one(target)

@@ -9,12 +9,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from deepbures._checks import check_integer, check_number
-from deepbures._precision import is_tracer, numpy_in_numpy_out
-from deepbures.landscape._curvature import sharpness
+from deepbures._precision import any_traced, is_tracer, numpy_in_numpy_out
 from deepbures.model import AbstractLoss, DeepLinearNetwork, Target
 from deepbures.training._chebyshev import RungeKuttaChebyshev
-from deepbures.training._driver import MAX_STEPS, RUNNING, STALLED, Callback, Method, Problem, State, result_of
-from deepbures.training._dynamics import Weights, layer_gradients
+from deepbures.training._driver import (
+    CONVERGED,
+    MAX_STEPS,
+    RUNNING,
+    STALLED,
+    Callback,
+    Method,
+    Problem,
+    State,
+    result_of,
+)
+from deepbures.training._dynamics import BALANCED, Weights, fastest_rate, largest_relative_gap
+from deepbures.training._fields import EndToEndField, Field, LayerField
 from deepbures.training._observables import Record
 from deepbures.training._run import check_pair, train
 from deepbures.training._trajectory import Snapshot, Trajectory
@@ -31,14 +41,13 @@ class _FlowState(eqx.Module):
     attempts: Array
 
 
-def _velocity(t: Array, weights: Weights, args: tuple[AbstractLoss, Target]) -> Weights:
-    gradients, _ = layer_gradients(weights, *args)
-    return jax.tree.map(jnp.negative, gradients)
-
-
 class Flow(Method):
-    """dW_l/dt = −∂L^N/∂W_l by a diffrax solver, stepped one at a time so that a run can stop and go on anywhere."""
+    """Gradient flow by a diffrax solver, stepped one at a time so that a run can stop and go on anywhere.
 
+    It has converged at the first step after which the excess is within the tolerance.
+    """
+
+    field: Field
     solver: diffrax.AbstractSolver[Any]
     rtol: float
     atol: Array
@@ -47,12 +56,16 @@ class Flow(Method):
 
     @property
     def _terms(self) -> diffrax.ODETerm[Any]:
-        return diffrax.ODETerm(_velocity)
+        return diffrax.ODETerm(self.field)
 
     @property
     def _controller(self) -> diffrax.PIDController:
         # Proportional-integral control (diffrax's advice for mildly stiff problems).
         return diffrax.PIDController(rtol=self.rtol, atol=self.atol, pcoeff=0.3, icoeff=0.4)
+
+    def network(self, weights: Weights) -> DeepLinearNetwork:
+        """The network that the state of the integration stands for."""
+        return self.field.network(weights)
 
     def start(self, weights: Weights, problem: Problem) -> State:
         """Time 0."""
@@ -97,7 +110,10 @@ class Flow(Method):
             smallest = 4 * jnp.finfo(position.dtype).eps * jnp.maximum(position, self.first_step)
             status = jnp.where((proposed < smallest) | ~jnp.isfinite(proposed), STALLED, status)
             following = _FlowState(proposed, accepted(solver, inner.solver), controller, inner.attempts + 1)
-            return State(position, steps, accepted(moved, s.weights), following, status.astype(s.status.dtype))
+            weights = accepted(moved, s.weights)
+            excess = problem.low.excess(self.field.end_to_end(weights), problem.target, problem.loss)
+            status = jnp.where(excess <= problem.tolerance, CONVERGED, status)
+            return State(position, steps, weights, following, status.astype(s.status.dtype))
 
         result: State = jax.lax.while_loop(go_on, step, state)
         return result
@@ -112,6 +128,10 @@ class Relay(Method):
     first: Flow
     second: Flow
     switch: Array
+
+    def network(self, weights: Weights) -> DeepLinearNetwork:
+        """The network that the state of the integration stands for, the same for both methods."""
+        return self.first.network(weights)
 
     def start(self, weights: Weights, problem: Problem) -> State:
         """Time 0; the second method has not begun."""
@@ -173,6 +193,7 @@ def gradient_flow(
     loss: AbstractLoss,
     horizon: float,
     *,
+    space: str = "layers",
     times: Any = None,
     num_records: int = 200,
     tolerance: float = 1e-10,
@@ -199,13 +220,18 @@ def gradient_flow(
         The loss.
     horizon : float
         Largest time T > 0. One unit of time is 1/η steps of gradient descent with step size η.
+    space : "layers" or "end-to-end"
+        What is integrated. "end-to-end": the n×m matrix W, by dW/dt = −Σ_l (W Wᵀ)^{(N−l)/N} ∇L(W) (WᵀW)^{(l−1)/N},
+        at a cost that does not depend on the depth N. For balanced starts only, which stay balanced: the result is the
+        balanced lift of W.
     times : array, optional
         Times to record at, within [0, horizon]. Default: 0 and `num_records` times evenly spaced in log(time) up to the
         horizon. The solver steps exactly onto every record: records are not interpolated.
     num_records : int
         How many times to record, if `times` is not given.
     tolerance : float
-        Stop once L − L* ≤ tolerance · L* (· the loss of the zero network, where L* vanishes). Judged at records.
+        Stop once L − L* ≤ tolerance · L* (· the loss of the zero network, where L* vanishes). Judged after every step:
+        the last record is there.
     solver : "auto", "dopri8", "tsit5", "chebyshev" or an adaptive diffrax solver
         "auto": Dormand-Prince of order 8; from 2000 of the fastest time scales 1/λ_max (`sharpness`) on, if the horizon
         is longer, a stabilized Runge-Kutta-Chebyshev method, at a tolerance of at least 1e-7.
@@ -229,7 +255,8 @@ def gradient_flow(
     Raises
     ------
     ValueError
-        For a horizon that is not positive and finite, times outside it, an unknown solver, shapes that do not fit.
+        For a horizon that is not positive and finite, times outside it, an unknown solver or space, shapes that do not
+        fit; for space = "end-to-end", if the start is not balanced (saying by how much).
 
     Examples
     --------
@@ -250,7 +277,7 @@ def gradient_flow(
     num_records = check_integer(num_records, "num_records", 1)
     max_steps = check_integer(max_steps, "max_steps", 1)
     check_pair(net, target)
-    speed = _fastest(net, target, loss)
+    speed = fastest_rate(net, target, loss)
     only = None if isinstance(solver, str) and solver == "auto" else _solver(solver)
     if times is not None:
         marks = np.unique(np.concatenate([[0.0], np.asarray(times, float).ravel(), [float(horizon)]]))
@@ -260,11 +287,13 @@ def gradient_flow(
         first = 1e-6 * horizon if is_tracer(speed) else 0.1 / float(np.max(np.asarray(speed)))
         marks = record_times(float(horizon), first, num_records)
 
+    field, state = _state(net, space)
+
     def make(problem: Problem) -> Flow | Relay:
-        scale = jnp.sqrt(jnp.asarray(problem.low.eigenvalues)[0]) ** (1 / net.depth)
+        scale = jnp.sqrt(jnp.asarray(problem.low.eigenvalues)[0]) ** (1 / len(state.weights))
         level = rtol * jnp.where(scale > 0, scale, 1) if atol is None else jnp.asarray(atol, scale.dtype)
         fastest = jnp.max(jnp.asarray(speed))
-        flow = lambda chosen, rtol, atol: Flow(chosen, rtol, atol, 0.01 / fastest, max_steps)  # noqa: E731
+        flow = lambda chosen, rtol, atol: Flow(field, chosen, rtol, atol, 0.01 / fastest, max_steps)  # noqa: E731
         if only is not None:
             return flow(only, rtol, level)
         ordinary = flow(diffrax.Dopri8(), rtol, level)
@@ -273,7 +302,9 @@ def gradient_flow(
         looser = max(1e-7 / rtol, 1.0)
         return Relay(ordinary, flow(RungeKuttaChebyshev(), rtol * looser, level * looser), STIFF / fastest)
 
-    outcome, network, low, _ = train(make, net, target, loss, marks, tolerance, record, callback, resume)
+    outcome, network, low, _ = train(
+        make, state, target, loss, marks, tolerance, record, callback, resume, rank=net.bottleneck
+    )
     return Trajectory(
         outcome.positions,
         outcome.steps,
@@ -286,9 +317,19 @@ def gradient_flow(
     )
 
 
-def _fastest(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> Array:
-    """λ_max at the balanced minimizer, for one target or each of a batch; the inverse of the fastest time scale."""
-    one = lambda target: sharpness(target, net.bottleneck, loss, depth=net.depth, latent_dim=net.latent_dim)  # noqa: E731
-    if np.ndim(target.mean) == 2:
-        return eqx.filter_vmap(one)(target)
-    return one(target)
+def _state(net: DeepLinearNetwork, space: str) -> tuple[Field, DeepLinearNetwork]:
+    """The vector field of a space, and the start as its state."""
+    if space == "layers":
+        return LayerField(), net
+    if space != "end-to-end":
+        raise ValueError(f'space must be "layers" or "end-to-end", but {space!r} was given.')
+    if not any_traced(net):
+        gap = largest_relative_gap(net)
+        if gap > BALANCED:
+            raise ValueError(
+                f"The end-to-end flow is that of balanced networks, but the balancedness gap of this one is {gap:.3g} "
+                f'of the largest squared layer (at most {BALANCED:g}): take space="layers", or start from '
+                "balanced_network(net.end_to_end, net.widths)."
+            )
+    field = EndToEndField(jnp.asarray(net.depth), net.bottleneck, net.widths)
+    return field, DeepLinearNetwork([net.end_to_end], net.mean)

@@ -51,8 +51,14 @@ def train(
     record: Record | None,
     callback: Callback | None,
     resume: Snapshot | None,
+    *,
+    rank: int | None = None,
 ) -> tuple[Outcome, DeepLinearNetwork, Minimum, Any]:
-    """Set a problem up for one run or a batch, drive it, and hand back what the public functions report."""
+    """Set a problem up for one run or a batch, drive it, and hand back what the public functions report.
+
+    `rank` is the largest rank that is reached, if it is not the bottleneck of `net` (maybe an end-to-end matrix).
+    """
+    bottleneck = net.bottleneck if rank is None else rank
     check_number(tolerance, "tolerance")
     observables = observer(record)
     size, weight_axes, target_axes = batch_axes(net, target)
@@ -62,7 +68,7 @@ def train(
     target = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype) if eqx.is_array_like(leaf) else leaf, target)
 
     def problem_of(target: Target) -> tuple[Any, Problem]:
-        low = minimum(target, net.bottleneck, loss)
+        low = minimum(target, bottleneck, loss)
         low = jax.tree.map(jnp.asarray, low)
         problem = Problem(target, loss, low, tolerance * low.reference(target, loss))
         return make_method(problem), problem
@@ -82,7 +88,9 @@ def train(
         status = jnp.where(outcome.state.status == RUNNING, FINISHED, outcome.state.status)
         outcome = outcome._replace(state=eqx.tree_at(lambda s: s.status, outcome.state, status))
     else:
-        warn_unusable(np.asarray(problem.low.eigenvalues)[..., : net.bottleneck], loss)
+        warn_unusable(np.asarray(problem.low.eigenvalues)[..., :bottleneck], loss)
         axes = None if size is None else (method_axes, weight_axes, problem_axes)
         outcome = run_on_host(method, weights, problem, np.asarray(marks), observables, axes, callback, resume)
-    return outcome, DeepLinearNetwork(list(outcome.state.weights), net.mean), problem.low, method
+    lift = jax.vmap(method.network) if size is not None else method.network
+    network = DeepLinearNetwork(list(lift(outcome.state.weights).weights), net.mean)
+    return outcome, network, problem.low, method

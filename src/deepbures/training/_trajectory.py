@@ -1,11 +1,13 @@
 """The record of a run."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import equinox as eqx
+import numpy as np
 
 from deepbures.model import DeepLinearNetwork
+from deepbures.training._certificate import Certificate, Check
 
 Array = Any
 
@@ -119,6 +121,61 @@ class Trajectory(eqx.Module):
         if name not in self.records:
             raise KeyError(f"{name!r} was not recorded; recorded are {', '.join(self.records)}.")
         return self.records[name]
+
+    def check(self, certificates: Iterable[Certificate], *, tolerance: float = 1e-7) -> tuple[Check, ...]:
+        """Hold this run against certificates of its start, as `certify` gives them.
+
+        Parameters
+        ----------
+        certificates : iterable of Certificate
+            Those about gradient flow apply to runs of `gradient_flow`, those about descent to plain descent with a step
+            size that they speak of.
+        tolerance : float
+            Error of the run in distance, relative to that of the start: more than this above a bound is a violation.
+
+        Returns
+        -------
+        tuple of Check
+            One for each, in order: whether it applies, whether and where it was violated, observed over certified
+            rate.
+
+        Raises
+        ------
+        ValueError
+            For a batch of runs, or certificates of another start.
+
+        Examples
+        --------
+        >>> import deepbures as db
+        >>> target, loss = db.Target.from_spectrum([4.0, 1.0], key=0), db.BuresWasserstein()
+        >>> start = db.initialize((2, 2), "close", target=target, key=1)
+        >>> run = db.gradient_descent(start, target, loss, 100, "certified")
+        >>> [str(check)[:19] for check in run.check(db.certify(start, target, loss)) if check.certificate.is_guarantee]
+        ['descent-exact: held']
+        """
+        excess = np.asarray(self.excess)
+        if excess.ndim != 1:
+            raise ValueError(
+                f"check takes a single run, but this is a batch of shape {excess.shape[:-1]}: hold the times and "
+                "excess of each run against its certificates with Certificate.check."
+            )
+        return tuple(self._check(certificate, excess, tolerance) for certificate in certificates)
+
+    def _check(self, certificate: Certificate, excess: Array, tolerance: float) -> Check:
+        is_flow = self.step_size is None and self.times is not None
+        if certificate.method == "flow":
+            if not is_flow:
+                return Check(certificate, applies=False, reason="it is about gradient flow, and this is a descent")
+            return certificate.check(self.times, excess, tolerance=tolerance)
+        if self.step_size is None:
+            what = "a flow" if is_flow else "not plain descent"
+            return Check(certificate, applies=False, reason=f"it is about plain descent, and this is {what}")
+        step = float(self.step_size)
+        largest = certificate.max_step_size
+        if largest is not None and certificate.holds and step > largest * (1 + 1e-12):
+            reason = f"it speaks of step sizes up to {largest:.4g}, and this run took {step:.4g}"
+            return Check(certificate, applies=False, reason=reason)
+        return certificate.check(self.steps, excess, step_size=step, tolerance=tolerance)
 
     def to_dict(self) -> Mapping[str, Array]:
         """Grid and records as one flat mapping of arrays, for saving."""
