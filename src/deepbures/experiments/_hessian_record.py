@@ -282,12 +282,14 @@ class Hessians:
             float((np.abs(each.curvature - each.closed_form) / np.abs(each.closed_form)).max())
             for each in self.models.values()
         )
+        num_points = sum(each.size for each in self.lanczos.values())
+        num_vectors = sum(each.curvature.size for each in self.models.values())
         return Finding(
             "The closed-form spectrum agrees with what automatic differentiation finds.",
             max(lanczos, dense) < 1e-6 and models < 1e-6,
-            f"At {sum(each.size for each in self.lanczos.values())} critical points: extremes by Lanczos iteration "
-            f"differ by at most {lanczos:.1e} of λ_max, all eigenvalues of the dense Hessian by {dense:.1e}; curvatures "
-            f"along {sum(each.curvature.size for each in self.models.values())} eigenvectors by {models:.1e} of themselves.",
+            f"At {num_points} critical points: extremes by Lanczos iteration differ by at most {lanczos:.1e} of λ_max, "
+            f"all eigenvalues of the dense Hessian by {dense:.1e}; curvatures along {num_vectors} eigenvectors by "
+            f"{models:.1e} of themselves.",
         )
 
     def _barriers(self) -> Finding:

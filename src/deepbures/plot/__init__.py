@@ -16,6 +16,10 @@ from deepbures.plot._curves import panel_names as panel_names
 from deepbures.plot._curves import plot_excess as plot_excess
 from deepbures.plot._curves import plot_loss as plot_loss
 from deepbures.plot._curves import plot_records as plot_records
+from deepbures.plot._hessian_experiments import plot_critical_paths as plot_critical_paths
+from deepbures.plot._hessian_experiments import plot_curvatures as plot_curvatures
+from deepbures.plot._hessian_experiments import plot_hessian_blow_up as plot_hessian_blow_up
+from deepbures.plot._hessian_experiments import plot_quadratic_models as plot_quadratic_models
 from deepbures.plot._images import plot_images as plot_images
 from deepbures.plot._landscape import plot_critical_points as plot_critical_points
 from deepbures.plot._landscape import plot_hessian_spectra as plot_hessian_spectra
