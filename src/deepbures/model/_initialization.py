@@ -1,7 +1,7 @@
 """Where training starts."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -167,26 +167,39 @@ def _close(sizes: tuple[int, ...], key: Any, target: Target, tau: float, margin:
             f"No start can have the margin {margin:.4g}: even the minimizer of rank {k} has only {best:.4g}. "
             "Ask for a smaller margin."
         )
-    gamma_key, right_key = jax.random.split(key)
-    gamma = random_orthogonal(gamma_key, n, np.float64)
-    right = random_orthogonal(right_key, m, np.float64)[:k]
-    _, basis = target.spectrum(n)
-    basis = np.linalg.qr(np.asarray(basis, np.float64))[0]  # eigenvectors in float32 are orthonormal to 1e-7 only
-    base = basis * (values - tau) @ basis.T
-    spread = gamma * (values[k - 1] * (2 - np.arange(1, n + 1) / n)) @ gamma.T
-    reference = Target.from_spectrum(values, basis)
-    s = 10.95
-    while s > float(np.finfo(np.float64).eps):
-        eigenvalues, vectors = np.linalg.eigh(base + s * spread)
-        w = vectors[:, ::-1][:, :k] * np.sqrt(np.maximum(eigenvalues[::-1][:k], 0)) @ right
+    reference = Target.from_spectrum(values, _exact_basis(target))
+    for w in perturbed_minimizers(sizes, key, target, tau):
         if _margin(w, reference, values, n, k, tau) >= margin:
             return balanced_network(w.astype(target.dtype), sizes)
-        s *= 0.95
     # Only where the margin of the minimizer itself is of the order of rounding.
     raise ValueError(
         f"No start with the margin {margin:.4g} found: that of the minimizer of rank {k}, {best:.4g}, is lost in "
         "rounding, as eigenvalues of the target are too close to each other or to tau. Change the bottleneck or tau."
     )
+
+
+def _exact_basis(target: Target) -> np.ndarray:
+    """All eigenvectors in double precision: those held in float32 are orthonormal to 1e-7 only."""
+    return np.linalg.qr(np.asarray(target.spectrum(target.dim)[1], np.float64))[0]
+
+
+def perturbed_minimizers(sizes: tuple[int, ...], key: Any, target: Target, tau: float) -> Iterator[np.ndarray]:
+    """End-to-end matrices ever closer to the minimizer: the rank-k factors of Σ0 − τI + s Γ D Γᵀ, D_i = λ_k (2 − i/n).
+
+    Γ and the right rotation are random; s = 10.95, 10.95·0.95, … down to rounding.
+    """
+    n, m, k = sizes[-1], sizes[0], min(sizes)
+    gamma_key, right_key = jax.random.split(key)
+    gamma = random_orthogonal(gamma_key, n, np.float64)
+    right = random_orthogonal(right_key, m, np.float64)[:k]
+    values, basis = np.asarray(target.eigenvalues, np.float64), _exact_basis(target)
+    base = basis * (values - tau) @ basis.T
+    spread = gamma * (values[k - 1] * (2 - np.arange(1, n + 1) / n)) @ gamma.T
+    s = 10.95
+    while s > float(np.finfo(np.float64).eps):
+        eigenvalues, vectors = np.linalg.eigh(base + s * spread)
+        yield vectors[:, ::-1][:, :k] * np.sqrt(np.maximum(eigenvalues[::-1][:k], 0)) @ right
+        s *= 0.95
 
 
 def _best_margin(values: np.ndarray, n: int, k: int, tau: float) -> float:

@@ -1,0 +1,290 @@
+"""The paper's grid: slopes of convergence over smoothing, smallest eigenvalue, depth and loss."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepbures.experiments._pieces import Finding, Keeper, Piece, compute_all
+from deepbures.experiments._setting import (
+    DEPTHS,
+    DIM,
+    HORIZON,
+    SMINS,
+    STOP,
+    TAUS,
+    close_start,
+    name_of,
+    slope,
+    thin,
+    usable_tau,
+    zipf_target,
+)
+from deepbures.landscape import asymptotic_rate, sharpness
+from deepbures.model import AbstractLoss, BuresWasserstein, Frobenius
+from deepbures.training._ensemble import end_to_end_flows
+
+Floats = NDArray[np.float64]
+
+LOSSES = ("bw", "frobenius")
+_QUICK_DEPTHS = (1, 7, 10, 20, 40, 60, 80, 100)
+_QUICK_TAUS = (0.0, 0.1, 1.0)
+_QUICK_SMINS = (-1.0, 1.0, 3.0, 5.0)
+# Records of a curve that are kept for the figures.
+_NUM_RECORDS = 100
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Slopes of log10(L − L*) over the paper's grid; one entry of every array is one run.
+
+    Attributes
+    ----------
+    loss : array of str
+        "bw" or "frobenius".
+    tau, tau_used : array
+        τ asked for, and used: with `clipped`, min(τ, λ_n), as in the authors' code.
+    clipped : array of bool
+        Whether τ was clipped. Cells with τ > λ_n are there twice: clipped, and as asked.
+    smin, depth, smallest_eigenvalue : array
+        Of the target and the network.
+    slope, residual : array
+        d log10(L − L*)/dt by the authors' rule, and the largest distance of the curve from the fitted line (in
+        decades); NaN where the run does not come down to 10^−3.5 by the horizon.
+    predicted : array
+        The slope that the smallest positive Hessian eigenvalue at the minimizer predicts; 0 where the approach is
+        slower than exponential.
+    final_time, final_excess, steps, code : array
+        Where the run ended: at an excess of 1e-4 or at the horizon 3; steps of the solver; code of the result.
+
+    Examples
+    --------
+    >>> from deepbures.experiments import grid
+    >>> cell = grid(losses=("bw",), taus=(0.0,), smins=(2.0,), depths=(1, 10))
+    >>> (cell.slope / cell.predicted).round(2).tolist()
+    [1.0, 1.08]
+    """
+
+    loss: NDArray[np.str_]
+    tau: Floats
+    tau_used: Floats
+    clipped: NDArray[np.bool_]
+    smin: Floats
+    depth: NDArray[np.int_]
+    smallest_eigenvalue: Floats
+    slope: Floats
+    residual: Floats
+    predicted: Floats
+    final_time: Floats
+    final_excess: Floats
+    steps: NDArray[np.int_]
+    code: NDArray[np.int_]
+
+    def __len__(self) -> int:
+        """Number of runs."""
+        return len(self.slope)
+
+    def where(self, **cell: Any) -> NDArray[np.bool_]:
+        """Which runs have these values, as ``where(loss="bw", tau=0.1)``."""
+        chosen = np.ones(len(self), bool)
+        for name, value in cell.items():
+            chosen &= getattr(self, name) == value
+        return chosen
+
+    def tables(self) -> dict[str, list[dict[str, Any]]]:
+        """One row for each run."""
+        names = list(self.__dataclass_fields__)
+        columns = [getattr(self, name).tolist() for name in names]
+        return {"slopes": [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]}
+
+    @property
+    def has_rate(self) -> NDArray[np.bool_]:
+        """Cells that approach the minimum exponentially."""
+        return self.predicted < 0
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What the paper says of its grid, and what was found."""
+        fitted = np.isfinite(self.slope)
+        return (
+            self._linear(fitted),
+            self._by_depth(fitted),
+            self._by_smin(fitted),
+            self._predicted(fitted),
+            *self._flat(),
+        )
+
+    def _linear(self, fitted: NDArray[np.bool_]) -> Finding:
+        at = self.has_rate & fitted
+        worst = float(self.residual[at].max()) if at.any() else np.nan
+        missing = int((self.has_rate & ~fitted).sum())
+        return Finding(
+            "From starts close to the target the loss falls exponentially.",
+            bool(worst < 0.1),
+            f"{int(at.sum())} runs cross the window 10⁻² … 10⁻³·⁵; their curves leave the fitted lines by at most "
+            f"{worst:.3g} decades. {missing} runs with a positive predicted rate are too slow to cross it by time 3.",
+        )
+
+    def _increasing(self, along: str, fitted: NDArray[np.bool_], loss: str) -> tuple[int, int]:
+        others = [name for name in ("tau", "tau_used", "smin", "depth") if name != along]
+        good = total = 0
+        base = self.has_rate & fitted & (self.loss == loss)
+        keys = {tuple(getattr(self, name)[i] for name in others) for i in np.flatnonzero(base)}
+        for key in keys:
+            at = base.copy()
+            for name, value in zip(others, key, strict=True):
+                at &= getattr(self, name) == value
+            order = np.argsort(getattr(self, along)[at])
+            steps = np.diff(-self.slope[at][order])
+            good, total = good + int((steps > 0).sum()), total + steps.size
+        return good, total
+
+    def _by_depth(self, fitted: NDArray[np.bool_]) -> Finding:
+        counts = [self._increasing("depth", fitted, loss) for loss in LOSSES if (self.loss == loss).any()]
+        told = ", ".join(f"{good} of {total}" for good, total in counts)
+        return Finding(
+            "Convergence is faster the deeper the network, at equal step size.",
+            all(good >= 0.98 * total for good, total in counts),
+            f"The slope is steeper at the next depth in {told} neighboring cells ({' and '.join(LOSSES)}).",
+        )
+
+    def _by_smin(self, fitted: NDArray[np.bool_]) -> Finding:
+        counts = [self._increasing("smin", fitted & (self.tau == self.tau_used), loss) for loss in LOSSES]
+        told = ", ".join(f"{good} of {total}" for good, total in counts)
+        return Finding(
+            "Convergence is faster the larger the smallest eigenvalue of the target.",
+            all(good >= 0.95 * total for good, total in counts),
+            f"The slope is steeper at the next smin in {told} neighboring cells ({' and '.join(LOSSES)}).",
+        )
+
+    def _predicted(self, fitted: NDArray[np.bool_]) -> Finding:
+        ratio = (self.slope / np.where(self.has_rate, self.predicted, np.nan))[self.has_rate & fitted]
+        return Finding(
+            "The slope in the window is near the asymptotic one, from the Hessian at the minimizer.",
+            bool(np.quantile(ratio, 0.05) > 0.9 and np.quantile(ratio, 0.95) < 2.0) if ratio.size else None,
+            f"Slope over predicted slope: median {np.median(ratio):.3f}, {ratio.min():.3f} … {ratio.max():.3f} over "
+            f"{ratio.size} runs. (In the window the run is still on its way to the asymptotic regime.)"
+            if ratio.size
+            else "No run crosses the window.",
+        )
+
+    def _flat(self) -> tuple[Finding, ...]:
+        cells = (self.loss == "bw") & (self.tau > self.smallest_eigenvalue)
+        if not cells.any():
+            return ()
+        clipped, asked = cells & self.clipped, cells & ~self.clipped
+        return (
+            Finding(
+                "Where the authors' code clips τ to λ_n, no exponential rate exists: λ_n = τ.",
+                bool((self.predicted[clipped] == 0).all()),
+                f"{int(clipped.sum())} cells: the excess at time 3 is {self.final_excess[clipped].min():.2g} … "
+                f"{self.final_excess[clipped].max():.2g}. As asked (τ > λ_n, {int(asked.sum())} cells) it is "
+                f"{self.final_excess[asked].min():.2g} … {self.final_excess[asked].max():.2g}: a power of t as well "
+                "at depth ≥ 2.",
+            ),
+        )
+
+
+def grid(
+    *,
+    quick: bool = False,
+    seed: int = 0,
+    keep: Keeper = compute_all,
+    losses: tuple[str, ...] = LOSSES,
+    taus: tuple[float, ...] | None = None,
+    smins: tuple[float, ...] | None = None,
+    depths: tuple[int, ...] | None = None,
+) -> Grid:
+    """The paper's grid, τ × smin × depth × loss, by gradient flow: slopes of convergence.
+
+    n = 20, bottleneck 20, "zipf" targets, starts "close" of the authors' code, horizon 3, stop at an excess of 1e-4.
+    The flow is that of the end-to-end matrix; start and target are the same for all depths. Cells in which τ exceeds
+    λ_n are run twice: with τ clipped to λ_n, as the authors' code does, and as asked (from the same start).
+
+    Parameters
+    ----------
+    quick : bool
+        A tenth of the grid.
+    seed : int
+        Of targets and starts.
+    keep : Keeper
+        How the pieces (one for each target, τ and loss) are computed.
+    losses, taus, smins, depths : tuples, optional
+        Another grid.
+
+    Returns
+    -------
+    Grid
+
+    References
+    ----------
+    Bréchet, Papagiannouli, An, Montúfar (2023), Section 5, and their public code.
+
+    Examples
+    --------
+    >>> from deepbures.experiments import grid
+    >>> cell = grid(losses=("bw",), taus=(0.5,), smins=(4.0,), depths=(7,))
+    >>> len(cell), bool(cell.slope[0] < 0)
+    (1, True)
+    """
+    depths = depths or tuple(int(d) for d in thin(DEPTHS, _QUICK_DEPTHS, quick))
+    cells: list[tuple[str, float, float, bool]] = []
+    for loss in losses:
+        for smin in smins or thin(SMINS, _QUICK_SMINS, quick):
+            for tau in taus or thin(TAUS, _QUICK_TAUS, quick):
+                cells.append((loss, smin, tau, True))
+                if loss == "bw" and usable_tau(tau, zipf_target(smin, seed)) < tau:
+                    cells.append((loss, smin, tau, False))
+    thunks: dict[str, Callable[[], Piece]] = {
+        name_of(loss, smin, tau, "" if clip else "-asked"): (
+            lambda loss=loss, smin=smin, tau=tau, clip=clip: _cell(loss, smin, tau, clip, depths, seed)
+        )
+        for loss, smin, tau, clip in cells
+    }
+    pieces = list(keep(thunks).values())
+    columns = {name: np.concatenate([piece[name] for piece in pieces]) for name in Grid.__dataclass_fields__}
+    return Grid(**columns)
+
+
+def _cell(loss: str, smin: float, tau: float, clip: bool, depths: tuple[int, ...], seed: int) -> Piece:
+    """All depths of one target, τ and loss."""
+    target = zipf_target(smin, seed)
+    usable = usable_tau(tau, target)
+    start = close_start(target, usable, seed)
+    used = usable if clip else tau
+    objective: AbstractLoss = BuresWasserstein(used) if loss == "bw" else Frobenius()
+    fastest = np.array([float(sharpness(target, DIM, objective, depth=depth)) for depth in depths])
+    predicted = np.array([float(asymptotic_rate(target, DIM, objective, depth=depth)) for depth in depths])
+    runs = end_to_end_flows(
+        np.broadcast_to(start, (len(depths), *start.shape)),
+        np.asarray(depths),
+        DIM,
+        target,
+        objective,
+        HORIZON,
+        fastest=fastest,
+        tolerance=STOP,
+        num_records=_NUM_RECORDS,
+    )
+    slopes = [slope(*curve) for curve in zip(runs.times, runs.excess, runs.rate, strict=True)]
+    common = {
+        "loss": loss,
+        "tau": tau,
+        "tau_used": used,
+        "clipped": used < tau,
+        "smin": smin,
+        "smallest_eigenvalue": usable_tau(np.inf, target),
+    }
+    return {
+        **{name: np.full(len(depths), value) for name, value in common.items()},
+        "depth": np.asarray(depths),
+        "slope": np.array([s for s, _ in slopes]),
+        "residual": np.array([r for _, r in slopes]),
+        "predicted": -predicted / np.log(10),
+        "final_time": runs.times[:, -1],
+        "final_excess": runs.excess[:, -1],
+        "steps": runs.steps,
+        "code": runs.codes,
+    }
