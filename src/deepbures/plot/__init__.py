@@ -20,6 +20,8 @@ from deepbures.plot._hessian_experiments import plot_critical_paths as plot_crit
 from deepbures.plot._hessian_experiments import plot_curvatures as plot_curvatures
 from deepbures.plot._hessian_experiments import plot_hessian_blow_up as plot_hessian_blow_up
 from deepbures.plot._hessian_experiments import plot_quadratic_models as plot_quadratic_models
+from deepbures.plot._image_experiments import plot_eigen_images as plot_eigen_images
+from deepbures.plot._image_experiments import plot_generated_images as plot_generated_images
 from deepbures.plot._images import plot_images as plot_images
 from deepbures.plot._landscape import plot_critical_points as plot_critical_points
 from deepbures.plot._landscape import plot_hessian_spectra as plot_hessian_spectra

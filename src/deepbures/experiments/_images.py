@@ -1,0 +1,379 @@
+"""Generators of images: what a linear network trained on them has learned, and what it draws."""
+
+import dataclasses
+import functools
+import math
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepbures._checks import as_array, check_finite, check_integer, check_number
+from deepbures.datasets import Dataset, load_dataset
+from deepbures.experiments._pieces import Finding, Keeper, Piece, compute_all
+from deepbures.model import Target
+from deepbures.training import fit
+
+Floats = NDArray[np.float64]
+Row = dict[str, float | int | str]
+
+_SOLVERS = ("closed-form", "flow", "descent")
+_RANKS = {"digits": 16}
+_RANK = 32
+_NUM_SAMPLES = 16
+
+# Excess over the theoretical minimum, relative to it: where training stops, and what is called reached. At the former,
+# modes with eigenvalues 1 % apart are turned into each other by about 1e-3: the eigen-images are right to the eye.
+_TOLERANCE, _REACHED = 1e-10, 1e-8
+_ALIGNED = 0.9999
+
+
+@dataclasses.dataclass(frozen=True)
+class Generator:
+    """A trained generator of images.
+
+    Attributes
+    ----------
+    eigen_images : array (k, n)
+        Left singular vectors of the end-to-end matrix W, signs as those of the target; NaN for modes that it does not
+        use.
+    cosines : array (k,)
+        |cos| of the angle to the target's; NaN likewise.
+    singular_values : array (k,)
+        Of W.
+    loss, minimal_loss, relative_excess : float
+        What was reached, the least that this rank allows, and the difference over the latter, computed without
+        cancellation.
+    times, losses : arrays (records,)
+        The course of the training; empty for the closed form.
+    samples : array (num, n)
+        Drawn from the generator.
+    """
+
+    eigen_images: Floats
+    cosines: Floats
+    singular_values: Floats
+    loss: float
+    minimal_loss: float
+    relative_excess: float
+    times: Floats
+    losses: Floats
+    samples: Floats
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """What `images` found.
+
+    Attributes
+    ----------
+    name : str
+        Of the data.
+    image_shape : tuple of int
+        (height, width) or (height, width, channels).
+    rank, depth, tau
+        Of the networks.
+    eigenvalues : array (k + 1,)
+        Of the covariance of the data, leading ones (k, where n = k).
+    eigen_images : array (k, n)
+        The eigenvectors.
+    data_samples : array (num, n)
+        Some of the data.
+    generators : dict from solver to Generator
+        "closed-form", "flow", "descent".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from deepbures.experiments import images
+    >>> record = images(data=np.random.default_rng(0).standard_normal((50, 3, 3)), rank=2, quick=True)
+    >>> record.image_shape, record.eigen_images.shape, sorted(record.generators)
+    ((3, 3), (2, 9), ['closed-form', 'descent'])
+    """
+
+    name: str
+    image_shape: tuple[int, ...]
+    rank: int
+    depth: int
+    tau: float
+    eigenvalues: Floats
+    eigen_images: Floats
+    data_samples: Floats
+    generators: dict[str, Generator]
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What theory says, and what came out."""
+        runs = self.generators
+        reached = max(each.relative_excess for each in runs.values())
+        aligned = min(float(np.nanmin(each.cosines, initial=1.0)) for each in runs.values())
+        best = np.maximum(self.eigenvalues[: self.rank] - self.tau, 0.0)
+        errors = {
+            solver: float(np.abs(each.singular_values**2 - best).max() / best[0]) for solver, each in runs.items()
+        }
+        losses = "; ".join(f"{s} {each.loss:.8g}, {each.relative_excess:.1e} of it above" for s, each in runs.items())
+        cosines = "; ".join(f"{s} {1 - np.nanmin(each.cosines, initial=1.0):.1e}" for s, each in runs.items())
+        values = self.eigenvalues[: min(self.rank + 1, len(self.eigenvalues))]
+        closest = float((1 - values[1:] / values[:-1]).min(initial=1.0))
+        return (
+            Finding(
+                "The loss reached is the theoretical minimum over matrices of this rank.",
+                reached < _REACHED,
+                f"{self.name}, rank {self.rank}, depth {self.depth}: the minimum is "
+                f"{next(iter(runs.values())).minimal_loss:.8g}; {losses}.",
+            ),
+            Finding(
+                "The generator's leading singular vectors are the target's eigenvectors.",
+                aligned > _ALIGNED,
+                f"Largest 1 − |cos| over the modes used: {cosines}; the closest neighboring eigenvalues differ by "
+                f"{100 * closest:.2g} %.",
+            ),
+            Finding(
+                "Its squared singular values are the target's leading eigenvalues, less the smoothing.",
+                max(errors.values()) < 1e-4,
+                "Largest difference over the largest eigenvalue: "
+                + "; ".join(f"{solver} {error:.1e}" for solver, error in errors.items())
+                + ".",
+            ),
+        )
+
+    def tables(self) -> dict[str, list[Row]]:
+        """Rows for files: the runs, their modes, and the course of their losses."""
+        tables: dict[str, list[Row]] = {"runs": [], "modes": [], "curves": []}
+        for solver, run in self.generators.items():
+            tables["runs"].append(
+                {
+                    "solver": solver,
+                    "loss": run.loss,
+                    "minimal_loss": run.minimal_loss,
+                    "relative_excess": run.relative_excess,
+                    "smallest_cosine": float(np.nanmin(run.cosines, initial=1.0)),
+                }
+            )
+            columns = (self.eigenvalues[: self.rank], run.singular_values**2, run.cosines)
+            for mode, (value, square, cosine) in enumerate(zip(*(each.tolist() for each in columns), strict=True)):
+                tables["modes"].append(
+                    {
+                        "solver": solver,
+                        "mode": mode + 1,
+                        "eigenvalue": value,
+                        "squared_singular_value": square,
+                        "cosine": cosine,
+                    }
+                )
+            for time, loss in zip(run.times.tolist(), run.losses.tolist(), strict=True):
+                tables["curves"].append({"solver": solver, "time": time, "loss": loss})
+        return tables
+
+
+def images(
+    *,
+    quick: bool = False,
+    seed: int = 0,
+    keep: Keeper = compute_all,
+    data: str | os.PathLike[str] | Dataset | NDArray[Any] = "digits",
+    image_shape: Sequence[int] | None = None,
+    rank: int | None = None,
+    depth: int = 2,
+    tau: float = 0.0,
+) -> Images:
+    """Generators of images, trained: eigen-images, samples, and the loss reached against the theoretical minimum.
+
+    The same network is fitted in closed form, by gradient flow and by gradient descent (both from a balanced random
+    start, until the excess over the minimum is 1e-10 of it), each with `deepbures.fit`.
+
+    Parameters
+    ----------
+    quick : bool
+        A quarter of the rank, unless it is given, and no flow.
+    seed : int
+        Of starts, samples drawn and samples shown. Same seed, same bits.
+    keep : Keeper
+        How the pieces are computed.
+    data : str, path, Dataset or array
+        "digits" (8×8) or "faces" (25×25 crops); another name or path that `deepbures.datasets.load_dataset` takes, as
+        the 64×64 crops of the whole Labeled Faces in the Wild, a folder of images or a .npy file; or an array of
+        samples (N, h, w), (N, h, w, channels) or (N, n), used as it is.
+    image_shape : sequence of int, optional
+        How a row of (N, n) is shown, (h, w) or (h, w, channels). By default as the data say, or a gray square where n
+        is the square of a whole number.
+    rank : int, optional
+        k; by default 16 for digits and 32 for all else, or what the data have if that is less.
+    depth : int
+        N.
+    tau : float
+        Smoothing. Modes with eigenvalues not above it cannot be used, with a warning; they stay blank.
+
+    Returns
+    -------
+    Images
+        Eigen-images, samples, losses, findings.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the data cannot be read, are no samples, or have no image shape; if another argument is out of range.
+
+    References
+    ----------
+    Bréchet et al. (2023) train on crops of Labeled Faces in the Wild, 64×64.
+
+    Examples
+    --------
+    >>> from deepbures.experiments import images
+    >>> record = images(quick=True, rank=3)
+    >>> [finding.held for finding in record.findings]
+    [True, True, True]
+    """
+    if rank is not None:
+        check_integer(rank, "rank", 1)
+    check_integer(depth, "depth", 1)
+    check_number(tau, "tau")
+    problem = _Problem(data, image_shape, rank, depth, float(tau), quick, check_integer(seed, "seed", 0, 2**63 - 1))
+    pieces: dict[str, Callable[[], Piece]] = {"data": problem.describe}
+    for solver in _SOLVERS:
+        if solver != "flow" or not quick:
+            pieces[f"solver={solver}"] = functools.partial(problem.train, solver)
+    return _assemble(keep(pieces), depth, float(tau))
+
+
+# --------------------------------------------------------------------------------------------------------------- pieces
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Problem:
+    """What is fitted to what. The data are loaded, and decomposed, when the first piece that needs them is computed."""
+
+    source: Any
+    asked_shape: Sequence[int] | None
+    asked_rank: int | None
+    depth: int
+    tau: float
+    quick: bool
+    seed: int
+
+    @functools.cached_property
+    def dataset(self) -> Dataset:
+        if isinstance(self.source, Dataset):
+            data = self.source
+        elif isinstance(self.source, str | os.PathLike):
+            data = load_dataset(self.source)
+        else:
+            data = _from_array(self.source)
+        if data.samples is None:
+            raise ValueError(
+                f"data must hold images as samples, but {data.name!r} is a covariance matrix. Give the samples."
+            )
+        shape = tuple(self.asked_shape) if self.asked_shape is not None else data.image_shape or _square(data)
+        return dataclasses.replace(data, image_shape=shape)
+
+    @functools.cached_property
+    def target(self) -> Target:
+        return Target.from_samples(self.dataset.samples)
+
+    @functools.cached_property
+    def rank(self) -> int:
+        n, num = self.dataset.dim, int(self.dataset.num_samples or 0)
+        if self.asked_rank is not None:
+            return check_integer(self.asked_rank, "rank", 1, n, why=" (the number of pixels)")
+        usual = _RANKS.get(self.dataset.name, _RANK)
+        return max(1, min(usual // 4 if self.quick else usual, n, num - 1))
+
+    def describe(self) -> Piece:
+        """The leading eigenpairs of the data, and a few of them."""
+        samples = self.dataset.samples
+        assert samples is not None and self.dataset.image_shape is not None  # by `dataset`; tells the type checker
+        chosen = np.sort(np.random.default_rng(self.seed).permutation(len(samples))[:_NUM_SAMPLES])
+        values, vectors = self.target.spectrum(min(self.rank + 1, self.dataset.dim))
+        eigen_images = np.asarray(vectors, np.float64)[:, : self.rank].T
+        largest = np.abs(eigen_images).argmax(1)
+        signs = np.sign(eigen_images[np.arange(self.rank), largest])
+        return {
+            "name": np.array(self.dataset.name),
+            "image-shape": np.array(self.dataset.image_shape),
+            "eigenvalues": np.asarray(values, np.float64),
+            "eigen-images": eigen_images * signs[:, None],
+            "samples": np.asarray(samples[chosen], np.float64),
+        }
+
+    def train(self, solver: str) -> Piece:
+        """One fit."""
+        options: dict[str, Any] = {} if solver == "closed-form" else {"tolerance": _TOLERANCE, "num_records": 100}
+        fitted = fit(self.target, self.rank, depth=self.depth, tau=self.tau, solver=solver, seed=self.seed, **options)
+        left, singular, _ = np.linalg.svd(np.asarray(fitted.network.end_to_end, np.float64), full_matrices=False)
+        run = fitted.trajectory
+        positions = () if run is None else run.steps if run.times is None else run.times
+        return {
+            "vectors": left.T,
+            "singular-values": singular,
+            "loss": np.asarray(fitted.final_loss, np.float64),
+            "minimal-loss": np.asarray(fitted.minimal_loss, np.float64),
+            "relative-excess": np.asarray(fitted.relative_excess, np.float64),
+            "times": np.asarray(positions, np.float64),
+            "losses": np.asarray(() if run is None else run.losses, np.float64),
+            "samples": np.asarray(fitted.network.sample(self.seed, _NUM_SAMPLES), np.float64),
+        }
+
+
+def _from_array(value: Any) -> Dataset:
+    array = as_array(value, "data")
+    if array.ndim not in (2, 3, 4) or 0 in array.shape or array.shape[0] < 2:
+        raise ValueError(
+            "data must hold at least two images, (N, h, w), (N, h, w, channels) or (N, n), but has shape "
+            f"{array.shape}."
+        )
+    check_finite(array, "data")
+    samples = np.asarray(array).reshape(len(array), -1)
+    return Dataset(name="array", samples=samples, image_shape=array.shape[1:] if array.ndim > 2 else None)
+
+
+def _square(data: Dataset) -> tuple[int, int]:
+    side = math.isqrt(data.dim)
+    if side**2 != data.dim:
+        raise ValueError(
+            f"{data.name!r} has rows of {data.dim} numbers and does not say what images they are; {data.dim} is no "
+            "square. Give image_shape=(height, width)."
+        )
+    return side, side
+
+
+# ----------------------------------------------------------------------------------------------------------- the record
+
+
+def _assemble(done: dict[str, Piece], depth: int, tau: float) -> Images:
+    data = done["data"]
+    eigen_images, values = data["eigen-images"], data["eigenvalues"]
+    runs = {key.removeprefix("solver="): piece for key, piece in done.items() if key != "data"}
+    return Images(
+        name=str(data["name"]),
+        image_shape=tuple(data["image-shape"].tolist()),
+        rank=len(eigen_images),
+        depth=depth,
+        tau=tau,
+        eigenvalues=values,
+        eigen_images=eigen_images,
+        data_samples=data["samples"],
+        generators={solver: _generator(piece, eigen_images, values, tau) for solver, piece in runs.items()},
+    )
+
+
+def _generator(piece: Piece, eigen_images: Floats, values: Floats, tau: float) -> Generator:
+    """A fit beside the eigenvectors: signs made to agree, modes that cannot be used left blank."""
+    k = len(eigen_images)
+    threshold = max(tau, len(eigen_images[0]) * float(np.finfo(np.float64).eps) * values[0])
+    used = values[:k] > threshold
+    cosines = (piece["vectors"][:k] * eigen_images).sum(1)
+    vectors = piece["vectors"][:k] * np.where(cosines < 0, -1.0, 1.0)[:, None]
+    return Generator(
+        eigen_images=np.where(used[:, None], vectors, np.nan),
+        cosines=np.where(used, np.abs(cosines), np.nan),
+        singular_values=piece["singular-values"][:k],
+        loss=float(piece["loss"]),
+        minimal_loss=float(piece["minimal-loss"]),
+        relative_excess=float(piece["relative-excess"]),
+        times=piece["times"],
+        losses=piece["losses"],
+        samples=piece["samples"],
+    )
