@@ -502,7 +502,7 @@ def test_a_disk_that_is_full_from_the_start(refused, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("library", ["jinja2", "matplotlib"])
 def test_without_the_libraries_of_the_report(call, tmp_path, monkeypatch, library):
-    ours = [name for name in sys.modules if name.startswith(("deepbures.report", "deepbures.plot"))]
+    ours = [name for name in sys.modules if name.startswith(("deepbures.report", "deepbures.plot", "deepbures._html"))]
     theirs = [name for name in sys.modules if name.startswith(f"{library}.")]
     for name in [*ours, *theirs]:
         monkeypatch.delitem(sys.modules, name)

@@ -1,30 +1,20 @@
 """One self-contained page about a fit: what was asked, what came out, and how that compares with theory."""
 
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-import deepbures
 from deepbures import plot
+from deepbures._html import inline_svg, render
 from deepbures.datasets import Dataset
 from deepbures.model import BuresWasserstein
 from deepbures.plot import format_number
 from deepbures.training import Fit, Result, Trajectory
-
-try:
-    import jinja2
-    from markupsafe import Markup, escape
-except ImportError as error:
-    raise ImportError(
-        f'The report needs jinja2, which could not be imported ({error}): pip install "deepbures[plot]"'
-    ) from None
 
 Floats = NDArray[np.float64]
 
@@ -93,10 +83,9 @@ def write_report(path: Path, fit: Fit, dataset: Dataset, summary: Mapping[str, A
 
 def render_report(fit: Fit, dataset: Dataset, summary: Mapping[str, Any]) -> str:
     """The page of `write_report` as text."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
-    template = resources.files(deepbures).joinpath("templates", "report.html.jinja").read_text(encoding="utf-8")
     sections = [section for section in _sections(fit, dataset, summary) if section.figures]
-    return environment.from_string(template).render(
+    return render(
+        "report.html.jinja",
         title=f"{_short(dataset.name)}: rank {fit.rank}, depth {fit.network.depth}",
         lead=_lead(fit, dataset),
         verdict=_verdict(fit),
@@ -105,7 +94,7 @@ def render_report(fit: Fit, dataset: Dataset, summary: Mapping[str, Any]) -> str
         sections=[
             section._replace(
                 figures=[
-                    figure._replace(svg=_inline(figure, f"s{i}f{j}", section.title))
+                    figure._replace(svg=inline_svg(figure.svg, f"s{i}f{j}", f"{section.title}. {figure.caption}"))
                     for j, figure in enumerate(section.figures)
                 ]
             )
@@ -113,7 +102,6 @@ def render_report(fit: Fit, dataset: Dataset, summary: Mapping[str, Any]) -> str
         ],
         command=_command(summary),
         record=list(_flatten(summary)),
-        version=deepbures.__version__,
     )
 
 
@@ -405,14 +393,3 @@ def _eigen_images(fit: Fit, shape: Sequence[int], left: Floats, singular: Floats
         "of their vectors is determined."
     )
     return _Section("Eigen-images", [_Figure(plot.to_svg(figure), caption, wide=False)])
-
-
-def _inline(figure: _Figure, prefix: str, title: str) -> Any:
-    """An SVG made part of the page: identifiers unique in it, colors of its theme, a text for who cannot see it."""
-    svg = re.sub(r'\bid="', f'id="{prefix}-', figure.svg)
-    svg = re.sub(r'(url\(#|xlink:href="#)', rf"\g<1>{prefix}-", svg)
-    for name, color in plot.PALETTE.items():
-        svg = re.sub(rf"{color}(?![0-9a-f])", f"var(--{name})", svg)
-    label = escape(f"{title}. {figure.caption}")
-    head = f'<svg role="img" aria-label="{label}"'
-    return Markup(head + svg.removeprefix("<svg"))

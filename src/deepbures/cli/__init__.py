@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from deepbures import __version__
-from deepbures.cli._check import check_fit, check_landscape, check_num, check_seed
+from deepbures.cli._check import check_fit, check_landscape, check_num, check_reproduce, check_seed
 from deepbures.cli._messages import Invocation, WorkError, explain, say
 from deepbures.cli._show import count, show_json, show_summary
 
@@ -301,6 +301,67 @@ def landscape(
         show_json(summary)
     else:
         show_landscape(summary)
+
+
+@app.command()
+def reproduce(
+    context: typer.Context,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Experiments, by name (--list).", metavar="NAME", show_default="all")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs") / "reproduction",
+    quick: Annotated[bool, typer.Option("--quick", help="A tenth of the work, to see that everything runs.")] = False,
+    seed: _Seed = 0,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Pieces computed at the same time. Results do not depend on it.", show_default="all cores"),
+    ] = None,
+    faces: Annotated[
+        str | None,
+        typer.Option(help="Folder of images, or array of them, instead of the bundled faces.", metavar="PATH"),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Compute again what the folder holds.")] = False,
+    listed: Annotated[bool, typer.Option("--list", help="List the experiments, and do nothing.")] = False,
+    as_json: _Json = False,
+    debug: _Debug = False,
+) -> None:
+    """Run the experiments of the paper, and some of our own: tables, figures and a page of what held."""
+    num_workers = check_reproduce(seed=seed, workers=workers)
+    from deepbures import reproduce as experiments
+
+    registry = experiments.EXPERIMENTS
+    chosen = experiments.choose(names or [], registry)
+    if listed:
+        if as_json:
+            rows = [{"name": e.name, "title": e.title, "description": e.description} for e in chosen]
+            show_json({"experiments": rows})
+        else:
+            width = max((len(experiment.name) for experiment in chosen), default=0)
+            for experiment in chosen:
+                typer.echo(f"{experiment.name:{width}}  {experiment.description}")
+        return
+    from deepbures.cli._progress import Display
+
+    with Display() as display:
+        display.stage("loading")
+        from deepbures.cli._reproduce import run_reproduce, show_reproduce
+
+        summary = run_reproduce(
+            chosen,
+            registry,
+            quick=quick,
+            seed=seed,
+            workers=num_workers,
+            faces=faces,
+            out=out,
+            overwrite=overwrite,
+            call=context.obj,
+            display=display,
+        )
+    if as_json:
+        show_json(summary)
+    else:
+        show_reproduce(summary)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

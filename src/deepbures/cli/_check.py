@@ -1,6 +1,7 @@
 """What can be refused before any data are read or anything heavy is loaded."""
 
 import math
+import os
 from pathlib import Path
 
 SEEDS = 2**63
@@ -101,6 +102,15 @@ def check_landscape(
             overwrite or not out.exists() or not any(out.iterdir()),
             f"The folder {str(out)!r} exists and is not empty: choose another --out, or pass --overwrite.",
         )
+
+
+def check_reproduce(*, seed: int, workers: int | None) -> int:
+    """Refuse what `reproduce` cannot do; the number of workers, which is that of the cores where none is given."""
+    check_seed(seed)
+    if workers is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    _require(1 <= workers <= 1024, f"--workers must be at least 1 and at most 1024, but {workers} was given.")
+    return workers
 
 
 def check_seed(seed: int) -> None:

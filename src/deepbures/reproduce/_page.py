@@ -1,0 +1,161 @@
+"""The page of a reproduction: every experiment that is complete in a folder, from its files alone."""
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from deepbures._html import inline_svg, render
+from deepbures.experiments import Finding
+from deepbures.plot import format_number
+from deepbures.reproduce._folder import Complete, Request
+from deepbures.reproduce._registry import Experiment
+
+# Longer tables are folded, and their first rows shown: the file holds them all.
+_LONGEST_OPEN, _FIRST = 12, 8
+
+_MARKS = {True: ("held", "held"), False: ("did not hold", "failed"), None: ("shown only", "shown")}
+"""Words and class for whether a statement held."""
+
+
+def render_index(complete: Sequence[Complete], request: Request, registry: Sequence[Experiment]) -> str:
+    """The page as text: the same files give the same text, whenever and in whatever order they came about.
+
+    Parameters
+    ----------
+    complete : sequence of Complete
+        What to show.
+    request : Request
+        What it was asked for.
+    registry : sequence of Experiment
+        All experiments there are, to name those that are not shown.
+    """
+    shown = [item.experiment.name for item in complete]
+    missing = [experiment.name for experiment in registry if experiment.name not in shown]
+    return render(
+        "reproduce.html.jinja",
+        title="Bures-Wasserstein loss and deep linear networks: the experiments",
+        lead=_lead(request, registry, shown),
+        verdict=_verdict([finding for item in complete for finding in item.findings]),
+        unheld=[
+            {"name": item.experiment.name, "title": item.experiment.title, "statement": finding.statement}
+            for item in complete
+            for finding in item.findings
+            if finding.held is False
+        ],
+        quick=request.quick,
+        missing=missing,
+        sections=[_section(item) for item in complete],
+        command=_command(request, shown if missing else []),
+    )
+
+
+def _lead(request: Request, registry: Sequence[Experiment], shown: Sequence[str]) -> str:
+    number = f"{len(shown)} of {len(registry)} experiments" if len(shown) < len(registry) else "All experiments"
+    faces = f", faces {request.faces[:12]}…" if request.faces else ""
+    return f"{number}, computed with seed {request.seed}{faces}."
+
+
+def _verdict(findings: Sequence[Finding]) -> dict[str, str]:
+    decided = [finding for finding in findings if finding.held is not None]
+    held = sum(finding.held is True for finding in decided)
+    open_ = len(findings) - len(decided)
+    rest = f" {count(open_, 'more statement is', 'more statements are')} shown without a verdict." if open_ else ""
+    if not decided:
+        return {"status": "caution", "sentence": "No statement is decided here.", "detail": rest.strip()}
+    if held == len(decided):
+        what = count(held, "statement held", "statements held")
+        return {"status": "good", "sentence": what if held == 1 else f"All {what}.", "detail": rest.strip()}
+    return {"status": "caution", "sentence": f"{held} of {len(decided)} statements held.", "detail": rest.strip()}
+
+
+def count(number: int, one: str, many: str) -> str:
+    """A number of things, in words that agree with it.
+
+    Examples
+    --------
+    >>> from deepbures.reproduce._page import count
+    >>> count(1, "piece", "pieces"), count(2, "piece", "pieces")
+    ('1 piece', '2 pieces')
+    """
+    return f"{number} {one if number == 1 else many}"
+
+
+def tally(findings: Iterable[Finding]) -> str:
+    """How many statements held, of how many.
+
+    Examples
+    --------
+    >>> from deepbures.experiments import Finding
+    >>> from deepbures.reproduce._page import tally
+    >>> tally([Finding("", True, ""), Finding("", False, ""), Finding("", None, "")])
+    '1 of 2, 1 shown only'
+    """
+    marks = [finding.held for finding in findings]
+    shown = marks.count(None)
+    decided = f"{marks.count(True)} of {len(marks) - shown}" if len(marks) > shown else ""
+    return ", ".join(part for part in (decided, f"{shown} shown only" if shown else "") if part) or "none"
+
+
+def _command(request: Request, names: Sequence[str]) -> str:
+    faces = ["--faces", "PATH"] if request.faces else []
+    quick = ["--quick"] if request.quick else []
+    return " ".join(["deepbures", "reproduce", *names, "--seed", str(request.seed), *quick, *faces])
+
+
+def _section(item: Complete) -> dict[str, Any]:
+    experiment = item.experiment
+    figures = [
+        {
+            "svg": inline_svg(svg, f"{experiment.name}-{i}", f"{experiment.title}. {drawing.caption}"),
+            "caption": drawing.caption,
+            "link": f"{experiment.name}/{drawing.file}",
+            "file": drawing.file,
+        }
+        for i, (drawing, svg) in enumerate(zip(experiment.drawings, item.figures, strict=True))
+    ]
+    return {
+        "name": experiment.name,
+        "title": experiment.title,
+        "description": experiment.description,
+        "tally": tally(item.findings),
+        "findings": [
+            {"mark": _MARKS[finding.held][0], "kind": _MARKS[finding.held][1], "finding": finding}
+            for finding in item.findings
+        ],
+        "figures": figures,
+        "tables": [_table(experiment.name, name, cells) for name, cells in item.tables.items()],
+    }
+
+
+def _table(experiment: str, file: str, cells: Sequence[Sequence[str]]) -> dict[str, Any]:
+    columns, rows = (list(cells[0]), cells[1:]) if cells else ([], [])
+    is_folded = len(rows) > _LONGEST_OPEN
+    return {
+        "name": file.removesuffix(".csv").replace("_", " "),
+        "file": file,
+        "link": f"{experiment}/{file}",
+        "columns": [
+            {"name": name.replace("_", " "), "numeric": all(_is_number(row[i]) for row in rows)}
+            for i, name in enumerate(columns)
+        ],
+        "rows": [[_shown(cell) for cell in row] for row in (rows[:_FIRST] if is_folded else rows)],
+        "size": f"{count(len(rows), 'row', 'rows')}, {count(len(columns), 'column', 'columns')}",
+        "folded": is_folded,
+    }
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell or "nan")
+    except ValueError:
+        return False
+    return True
+
+
+def _shown(cell: str) -> str:
+    """A number as readers want it; counts, and what is no number, as they are."""
+    if not _is_number(cell) or cell == "" or re.fullmatch(r"[+-]?\d+", cell):
+        return cell.replace("-", "−") if re.fullmatch(r"-\d+", cell) else cell
+    value = float(cell)
+    return "–" if math.isnan(value) else format_number(value)
