@@ -1,5 +1,6 @@
 """Self-contained pages: the templates of the package, and figures as part of a page."""
 
+import functools
 import re
 from importlib import resources
 from typing import Any
@@ -20,15 +21,19 @@ def _read(name: str) -> str:
     return resources.files(deepbures).joinpath("templates", name).read_text(encoding="utf-8")
 
 
-def render(template: str, **content: Any) -> str:
-    """A template of the package, filled in: text is escaped, what is missing is an error."""
-    environment = jinja2.Environment(
+@functools.cache
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
         loader=jinja2.FunctionLoader(_read),
     )
-    return environment.get_template(template).render(version=deepbures.__version__, **content)
+
+
+def render(template: str, **content: Any) -> str:
+    """A template of the package, filled in: text is escaped, what is missing is an error."""
+    return _environment().get_template(template).render(version=deepbures.__version__, **content)
 
 
 def inline_svg(svg: str, prefix: str, label: str) -> Any:
