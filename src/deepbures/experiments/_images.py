@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 import os
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -253,9 +254,15 @@ class _Problem:
     tau: float
     quick: bool
     seed: int
+    lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+
+    def loaded(self) -> tuple[Dataset, Target]:
+        """The data and their moments; threads that compute pieces side by side wait for the first."""
+        with self.lock:
+            return self._dataset, self._target
 
     @functools.cached_property
-    def dataset(self) -> Dataset:
+    def _dataset(self) -> Dataset:
         if isinstance(self.source, Dataset):
             data = self.source
         elif isinstance(self.source, str | os.PathLike):
@@ -270,29 +277,29 @@ class _Problem:
         return dataclasses.replace(data, image_shape=shape)
 
     @functools.cached_property
-    def target(self) -> Target:
-        return Target.from_samples(self.dataset.samples)
+    def _target(self) -> Target:
+        return Target.from_samples(self._dataset.samples)
 
-    @functools.cached_property
-    def rank(self) -> int:
-        n, num = self.dataset.dim, int(self.dataset.num_samples or 0)
+    def rank(self, dataset: Dataset) -> int:
+        n, num = dataset.dim, int(dataset.num_samples or 0)
         if self.asked_rank is not None:
             return check_integer(self.asked_rank, "rank", 1, n, why=" (the number of pixels)")
-        usual = _RANKS.get(self.dataset.name, _RANK)
+        usual = _RANKS.get(dataset.name, _RANK)
         return max(1, min(usual // 4 if self.quick else usual, n, num - 1))
 
     def describe(self) -> Piece:
         """The leading eigenpairs of the data, and a few of them."""
-        samples = self.dataset.samples
-        assert samples is not None and self.dataset.image_shape is not None  # by `dataset`; tells the type checker
+        dataset, target = self.loaded()
+        samples, rank = dataset.samples, self.rank(dataset)
+        assert samples is not None and dataset.image_shape is not None  # by `_dataset`; tells the type checker
         chosen = np.sort(np.random.default_rng(self.seed).permutation(len(samples))[:_NUM_SAMPLES])
-        values, vectors = self.target.spectrum(min(self.rank + 1, self.dataset.dim))
-        eigen_images = np.asarray(vectors, np.float64)[:, : self.rank].T
+        values, vectors = target.spectrum(min(rank + 1, dataset.dim))
+        eigen_images = np.asarray(vectors, np.float64)[:, :rank].T
         largest = np.abs(eigen_images).argmax(1)
-        signs = np.sign(eigen_images[np.arange(self.rank), largest])
+        signs = np.sign(eigen_images[np.arange(rank), largest])
         return {
-            "name": np.array(self.dataset.name),
-            "image-shape": np.array(self.dataset.image_shape),
+            "name": np.array(dataset.name),
+            "image-shape": np.array(dataset.image_shape),
             "eigenvalues": np.asarray(values, np.float64),
             "eigen-images": eigen_images * signs[:, None],
             "samples": np.asarray(samples[chosen], np.float64),
@@ -301,7 +308,9 @@ class _Problem:
     def train(self, solver: str) -> Piece:
         """One fit."""
         options: dict[str, Any] = {} if solver == "closed-form" else {"tolerance": _TOLERANCE, "num_records": 100}
-        fitted = fit(self.target, self.rank, depth=self.depth, tau=self.tau, solver=solver, seed=self.seed, **options)
+        dataset, target = self.loaded()
+        rank = self.rank(dataset)
+        fitted = fit(target, rank, depth=self.depth, tau=self.tau, solver=solver, seed=self.seed, **options)
         left, singular, _ = np.linalg.svd(np.asarray(fitted.network.end_to_end, np.float64), full_matrices=False)
         run = fitted.trajectory
         positions = () if run is None else run.steps if run.times is None else run.times
