@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from deepbures.training import Fit as Fit
     from deepbures.training import Result as Result
     from deepbures.training import Trajectory as Trajectory
+    from deepbures.training import aligned_flow as aligned_flow
     from deepbures.training import certify as certify
     from deepbures.training import fit as fit
     from deepbures.training import gradient_descent as gradient_descent
@@ -111,6 +112,7 @@ _ROOMS = {
         "fit",
         "gradient_flow",
         "gradient_descent",
+        "aligned_flow",
         "certify",
         "Fit",
         "Trajectory",

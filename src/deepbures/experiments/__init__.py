@@ -1,5 +1,7 @@
 """The experiments of the paper, and some of our own: functions that return records; `deepbures.plot` draws them."""
 
+from deepbures.experiments._bounds import Bounds as Bounds
+from deepbures.experiments._bounds import bounds as bounds
 from deepbures.experiments._grid import Grid as Grid
 from deepbures.experiments._grid import grid as grid
 from deepbures.experiments._hessian_record import Curvatures as Curvatures

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepbures.datasets import load_dataset
-from deepbures.model import BuresWasserstein, Target
+from deepbures.metric import squared_bures_wasserstein_factors
+from deepbures.model import Target
 from deepbures.model._initialization import perturbed_minimizers
 
 Floats = NDArray[np.float64]
@@ -41,9 +42,10 @@ def close_start(target: Target, tau: float, seed: int) -> Floats:
     One pair of rotations for each seed, not redrawn as the perturbation shrinks.
     """
     n = target.dim
-    loss = BuresWasserstein(tau)
+    factor = target.factor()
     for w in perturbed_minimizers((n, n), jax.random.key(seed), target, tau):
-        if float(loss.value(w, target)) <= usable_tau(np.inf, target):
+        smoothed = np.concatenate([w, np.sqrt(tau) * np.eye(n)], axis=1)  # L_τ(W) = L([W, √τ I])
+        if float(squared_bures_wasserstein_factors(smoothed, factor)) <= usable_tau(np.inf, target):
             return np.asarray(w, np.float64)
     raise ValueError(f"No start of loss below λ_n: with tau = {tau:g} the minimum itself is above. Lower tau.")
 

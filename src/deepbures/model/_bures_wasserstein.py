@@ -10,7 +10,9 @@ So L_τ is the exact loss of [W, √τ I], and smoothing needs no formula of its
 
 from typing import Any
 
+import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 
 from deepbures._checks import check_number
 from deepbures._precision import is_tracer
@@ -21,6 +23,11 @@ from deepbures.model._losses import AbstractLoss
 from deepbures.model._target import Target
 
 Array = Any
+
+
+def _as_number(tau: Any) -> Any:
+    """NumPy's numbers as Python's: under `eqx.filter_jit` they would be traced, and a traced τ counts as positive."""
+    return tau.item() if isinstance(tau, (np.generic, np.ndarray)) and np.ndim(tau) == 0 else tau
 
 
 class BuresWasserstein(AbstractLoss):
@@ -67,7 +74,7 @@ class BuresWasserstein(AbstractLoss):
     [[2.0], [0.0]]
     """
 
-    tau: float | Array = 0.0
+    tau: float | Array = eqx.field(default=0.0, converter=_as_number)
 
     def __check_init__(self) -> None:
         check_number(self.tau, "tau")

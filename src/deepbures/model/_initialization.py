@@ -10,7 +10,7 @@ import numpy as np
 
 from deepbures._checks import check_number, check_widths
 from deepbures._precision import numpy_in_numpy_out
-from deepbures.model._bures_wasserstein import BuresWasserstein
+from deepbures.metric import squared_bures_wasserstein_factors
 from deepbures.model._network import DeepLinearNetwork, balanced_network, stack_networks
 from deepbures.model._target import Target, as_key, random_orthogonal
 
@@ -150,7 +150,7 @@ def _balanced(key: Any, sizes: tuple[int, ...], scheme: str, scale: float, dtype
 
 def _close(sizes: tuple[int, ...], key: Any, target: Target, tau: float, margin: float | None) -> DeepLinearNetwork:
     check_number(tau, "tau")
-    n, m, k = sizes[-1], sizes[0], min(sizes)
+    n, k = sizes[-1], min(sizes)
     if n != target.dim:
         raise ValueError(f"widths must end with {target.dim}, the dimension of the target, but {sizes} was given.")
     if target.eigenvalues is None:
@@ -167,9 +167,9 @@ def _close(sizes: tuple[int, ...], key: Any, target: Target, tau: float, margin:
             f"No start can have the margin {margin:.4g}: even the minimizer of rank {k} has only {best:.4g}. "
             "Ask for a smaller margin."
         )
-    reference = Target.from_spectrum(values, _exact_basis(target))
+    factor = _exact_basis(target) * np.sqrt(values)
     for w in perturbed_minimizers(sizes, key, target, tau):
-        if _margin(w, reference, values, n, k, tau) >= margin:
+        if _margin(w, factor, values, n, k, tau) >= margin:
             return balanced_network(w.astype(target.dtype), sizes)
     # Only where the margin of the minimizer itself is of the order of rounding.
     raise ValueError(
@@ -224,8 +224,10 @@ def _best_margin(values: np.ndarray, n: int, k: int, tau: float) -> float:
     return math.sqrt(values[k - 1])
 
 
-def _margin(w: np.ndarray, target: Target, values: np.ndarray, n: int, k: int, tau: float) -> float:
-    loss = float(BuresWasserstein(tau).value(w, target))
+def _margin(w: np.ndarray, factor: np.ndarray, values: np.ndarray, n: int, k: int, tau: float) -> float:
+    # L_τ(W) is the distance of the target to the factor [W, √τ I].
+    smoothed = np.concatenate([w, math.sqrt(tau) * np.eye(n)], axis=1) if tau > 0 else w
+    loss = float(squared_bures_wasserstein_factors(smoothed, factor))
     if k == n:
         reach = max(math.sqrt(values[-1]) - math.sqrt(loss), 0.0)
         return math.sqrt(max(reach**2 - tau, 0.0))

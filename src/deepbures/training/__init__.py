@@ -1,5 +1,6 @@
 """Training: gradient flow, gradient descent, the closed form, and the records of runs."""
 
+from deepbures.training._aligned import aligned_flow as aligned_flow
 from deepbures.training._certificate import Assumption as Assumption
 from deepbures.training._certificate import Certificate as Certificate
 from deepbures.training._certificate import Check as Check

@@ -61,7 +61,8 @@ class Assumption:
     def __str__(self) -> str:
         if self.holds:
             return f"met: {self.statement}: {self.value:.4g} {self.relation} {self.limit:.4g}"
-        need = f"needed {self.relation} {self.limit:.4g}, missed by {abs(self.slack):.4g}"
+        by = f", missed by {abs(self.slack):.4g}" if self.slack != 0 else ""
+        need = f"needed {self.relation} {self.limit:.4g}{by}"
         return f"not met: {self.statement}: {self.value:.4g} ({need})"
 
 
@@ -263,13 +264,15 @@ class Certificate:
         Raises
         ------
         ValueError
-            If shapes differ, or the run does not begin at the start that the certificate is for.
+            If shapes differ, an entry is not finite, or the run does not begin at the certificate's start.
         """
         at, e = np.asarray(positions, np.float64), np.asarray(excess, np.float64)
         if at.ndim != 1 or at.shape != e.shape or not at.size:
             raise ValueError(
                 f"positions and excess must be vectors of equal length, but have shapes {at.shape} and {e.shape}."
             )
+        if not (np.isfinite(at).all() and np.isfinite(e).all()):
+            raise ValueError("positions and excess must be finite, but hold NaN or infinite values: not a sound run.")
         if at[0] == 0 and abs(e[0] - self.excess) > 1e-6 * abs(self.excess) + 1e-12:
             raise ValueError(
                 f"The run begins with an excess of {e[0]:.8g}, but the certificate is for a start with "

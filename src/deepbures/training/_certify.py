@@ -133,7 +133,7 @@ def _full_rank(start: _Start) -> Assumption:
 
 
 def _regular(start: _Start) -> Assumption:
-    return Assumption("smallest eigenvalue λ_n of the target", start.kept if start.k == start.n else 0.0, ">", 0.0)
+    return Assumption("smallest eigenvalue λ_n of the target", start.kept, ">", 0.0)
 
 
 def _full_rank_start(start: _Start) -> Assumption:
@@ -147,7 +147,9 @@ def _with_margin(margin: _Margin) -> Assumption:
 
 
 def _within(start: _Start, margin: _Margin) -> tuple[Assumption, ...]:
-    """K = n, a regular target, a balanced start, a margin: what all theorems for full rank share."""
+    """What all theorems for full rank share: k = n, a regular target, a balanced start, a margin."""
+    if start.k < start.n:
+        return (*_balanced(start), _full_rank(start))
     return (*_balanced(start), _full_rank(start), _regular(start), _with_margin(margin))
 
 
@@ -224,14 +226,17 @@ def _flow_derived(start: _Start) -> Certificate:
 def _flow_exact(start: _Start) -> Certificate:
     """From L = ¼ ‖∇L‖² at full rank without smoothing. At depth 1 full rank is enough, and it is an equality."""
     margin = _rigorous(start)
-    shared = (*_balanced(start), _full_rank(start), _regular(start), _full_rank_start(start))
+    alone = (_full_rank(start), _regular(start), _full_rank_start(start)) if start.k == start.n else None
     return Certificate(
         "flow-exact",
         "flow",
         True,
         "L(t) ≤ L(0) exp(−4 N c^p t), from L = ¼ ‖∇L‖²; equality at depth 1",
         _DERIVED,
-        (*(shared if start.depth == 1 else _within(start, margin)), Assumption("smoothing τ", start.tau, "=", 0.0)),
+        (
+            *(alone if alone is not None and start.depth == 1 else _within(start, margin)),
+            Assumption("smoothing τ", start.tau, "=", 0.0),
+        ),
         {"log_margin": margin.log_c, "power": start.power},
         start.excess,
         math.log(4 * start.depth) + (start.power * margin.log_c if start.depth > 1 else 0.0),
@@ -367,8 +372,7 @@ def _descent_exact(start: _Start) -> Certificate:
         (
             Assumption("depth N", start.depth, "=", 1),
             _full_rank(start),
-            _regular(start),
-            _full_rank_start(start),
+            *((_regular(start), _full_rank_start(start)) if start.k == start.n else ()),
             Assumption("smoothing τ", start.tau, "=", 0.0),
         ),
         {},

@@ -66,7 +66,7 @@ def _observe(settings: _Settings, state: State, problem: Problem) -> tuple[Array
     return state.position, excess, fall / jnp.where(excess > 0, excess, 1), smallest
 
 
-def _run(w: Array, settings: _Settings, marks: tuple[Array, Array], problem: Problem) -> Any:
+def _run(w: Array, settings: _Settings, marks: tuple[Array, Array | None], problem: Problem) -> Any:
     def scan(flow: Flow, state: State, marks: Array) -> Any:
         def to_mark(state: State, mark: Array) -> Any:
             state = flow.advance(state, state.position, mark, None, problem)
@@ -79,11 +79,13 @@ def _run(w: Array, settings: _Settings, marks: tuple[Array, Array], problem: Pro
     state = accurate.start((w,), problem)
     # A start may be within the tolerance already.
     first = _observe(settings, state, problem)
-    state, early = scan(accurate, state, marks[0])
-    fresh = stabilized.start(state.weights, problem).inner
-    state, late = scan(stabilized, eqx.tree_at(lambda s: s.inner, state, fresh), marks[1])
-    records = tuple(jnp.concatenate([a[None], b, c]) for a, b, c in zip(first, early, late, strict=True))
-    return records, state
+    state, rows = scan(accurate, state, marks[0])
+    parts = [tuple(x[None] for x in first), rows]
+    if marks[1] is not None:
+        fresh = stabilized.start(state.weights, problem).inner
+        state, rows = scan(stabilized, eqx.tree_at(lambda s: s.inner, state, fresh), marks[1])
+        parts.append(rows)
+    return tuple(jnp.concatenate(column) for column in zip(*parts, strict=True)), state
 
 
 _compiled = eqx.filter_jit(_run)
@@ -127,8 +129,8 @@ def end_to_end_flows(
     with jax.enable_x64(True), threadpool_limits(1, user_api="blas"):
         speed = np.asarray(fastest, np.float64)
         switch = np.minimum(STIFF / speed, horizon)
-        late = num_records // 4 if bool((switch < horizon).any()) else 1
-        early_marks = np.geomspace(0.05 / speed, switch, num_records - late, axis=-1)
+        late = num_records // 4 if bool((switch < horizon).any()) else 0
+        early_marks = np.geomspace(np.minimum(0.05 / speed, switch / 2), switch, num_records - late, axis=-1)
         late_marks = np.geomspace(switch, horizon, late + 1, axis=-1)[:, 1:]
         low: Minimum = jax.tree.map(jnp.asarray, minimum(target, rank, loss))
         scale = float(np.sqrt(np.asarray(low.eigenvalues)[0]))
@@ -139,7 +141,7 @@ def end_to_end_flows(
         for i, depth in enumerate(np.asarray(depths)):
             field = EndToEndField(jnp.asarray(float(depth)), rank, None)
             settings = _Settings(field, rtol, jnp.asarray(rtol * scale), jnp.asarray(0.01 / speed[i]))
-            marks = (jnp.asarray(early_marks[i]), jnp.asarray(late_marks[i]))
+            marks = (jnp.asarray(early_marks[i]), jnp.asarray(late_marks[i]) if late else None)
             records, state = _compiled(jnp.asarray(starts[i]), settings, marks, problem)
             status = jnp.where(state.status == RUNNING, FINISHED, state.status)
             runs.append(tuple(np.asarray(x) for x in (*records, state.steps, status, state.weights[0])))
