@@ -91,8 +91,8 @@ class Means(NamedTuple):
         return {"means": [{"mean": self.value}]}
 
 
-def means(*, quick: bool, seed: int, keep: Keeper = compute_all, faces: Any = None) -> Means:
-    samples = np.arange(6.0) if faces is None else faces.samples
+def means(*, quick: bool, seed: int, keep: Keeper = compute_all, data: Any) -> Means:
+    samples = np.arange(float(data)) if isinstance(data, int) else data.samples
 
     def piece() -> Piece:
         spring("means")
@@ -108,10 +108,10 @@ def draw_rates(record: Rates) -> Figure:
     return figure
 
 
-def draw_total(record: Rates) -> Figure:
+def draw_total(record: Rates, *, color: str) -> Figure:
     spring("draw_total")
     figure = Figure(figsize=(2, 1))
-    figure.text(0.1, 0.1, f"{record.total:.3f}", color="#d55e00")
+    figure.text(0.1, 0.1, f"{record.total:.3f}", color=color)
     return figure
 
 
@@ -123,10 +123,10 @@ FAKES = (
         f"{__name__}:rates",
         (
             Drawing("rates.svg", "Rate of each depth.", f"{__name__}:draw_rates"),
-            Drawing("total.svg", "How the rates are <spread>.", f"{__name__}:draw_total"),
+            Drawing("total.svg", "How the rates are <spread>.", f"{__name__}:draw_total", {"color": "#d55e00"}),
         ),
     ),
-    Experiment("means", "Means", "Means of images.", f"{__name__}:means"),
+    Experiment("means", "Means", "Means of images.", f"{__name__}:means", arguments={"data": 6}, faces="data"),
 )
 
 
@@ -649,7 +649,7 @@ def test_warnings_of_several_threads_are_shown_once_each(call):
     ],
 )
 def test_bad_input_is_refused_before_any_work(refused, tmp_path, arguments, message):
-    np.save(tmp_path / "rows.npy", np.eye(4))
+    np.save(tmp_path / "rows.npy", np.eye(5))
     assert message in refused(*arguments, "--out", "run")
     assert [path.name for path in tmp_path.iterdir()] == ["rows.npy"]
 
@@ -788,9 +788,11 @@ def test_the_experiments_there_are():
     assert len(set(names)) == len(names) and choose([], registry) == registry
     for experiment in registry:
         parameters = inspect.signature(resolve(experiment.function)).parameters
-        assert {"quick", "seed", "keep"} <= parameters.keys()
+        given = {"quick", "seed", "keep", *experiment.arguments, *filter(None, [experiment.faces])}
+        assert given <= parameters.keys()
         assert experiment.title and len(experiment.description) < 100
         files = [drawing.file for drawing in experiment.drawings]
         assert len(set(files)) == len(files)
         for drawing in experiment.drawings:
-            assert callable(resolve(drawing.function)) and drawing.caption
+            assert drawing.arguments.keys() <= inspect.signature(resolve(drawing.function)).parameters.keys()
+            assert drawing.caption

@@ -1,5 +1,6 @@
 """`deepbures reproduce`: from checked names to a folder of tables, figures and a page."""
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,7 +15,7 @@ from deepbures.reproduce import Experiment
 from deepbures.reproduce._folder import INDEX, Folder, Request
 from deepbures.reproduce._keeper import PartsFailedError, UnwritableError
 from deepbures.reproduce._page import tally
-from deepbures.reproduce._run import Outcome, Plan, run, takes_faces
+from deepbures.reproduce._run import Outcome, Plan, run
 from deepbures.runs import environment, plain
 
 
@@ -82,19 +83,20 @@ def _faces(
     """The images of --faces, if an experiment takes them."""
     if source is None:
         return None
-    if not any(takes_faces(experiment) for experiment in chosen):
-        takers = [experiment.name for experiment in registry if takes_faces(experiment)]
+    if not any(experiment.faces for experiment in chosen):
+        takers = [experiment.name for experiment in registry if experiment.faces]
         raise ValueError(
             f"--faces {source} was given, but none of the chosen experiments takes faces ("
             f"{', '.join(takers) or 'none at all'} would): leave it out, or add one of those."
         )
     display.stage(f"reading {source}")
     images = load_dataset(source)
-    if images.samples is None or images.image_shape is None:
+    is_square = math.isqrt(images.dim) ** 2 == images.dim
+    if images.samples is None or not (images.image_shape or is_square):
         shape = "a covariance" if images.samples is None else f"shape {images.samples.shape}"
         raise ValueError(
-            f"--faces must be a folder of images, or an array of them of shape (N, height, width), but {source!r} has "
-            f"{shape}."
+            f"--faces must be a folder of images, or an array of them of shape (N, height, width) or with square ones "
+            f"in rows, but {source!r} has {shape}."
         )
     return images
 

@@ -6,8 +6,8 @@ To add an experiment, add an `Experiment` to `EXPERIMENTS`; its place there is i
 
 import difflib
 import importlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from deepbures.reproduce._names import check_file_name
@@ -36,6 +36,8 @@ class Drawing:
         What it shows, in one line.
     function : str
         Import path, "module:name", of a function from the record to a matplotlib figure.
+    arguments : mapping
+        Keyword arguments that it is given beside the record.
 
     Examples
     --------
@@ -47,6 +49,7 @@ class Drawing:
     file: str
     caption: str
     function: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_file_name(self.file.removesuffix(".svg"), "a figure")
@@ -67,16 +70,21 @@ class Experiment:
     description : str
         What it is about, in one line.
     function : str
-        Import path, "module:name", of a function ``(*, quick, seed, keep)`` that returns a `Record`. Where it has a
-        parameter ``faces``, it is given the `deepbures.datasets.Dataset` of ``--faces``, or None.
+        Import path, "module:name", of a function ``(*, quick, seed, keep)`` that returns a `Record`.
     drawings : tuple of Drawing
         Its figures, in order.
+    arguments : mapping
+        Keyword arguments that it is given beside those three.
+    faces : str or None
+        The argument that is the `deepbures.datasets.Dataset` of ``--faces`` where that is given.
 
     Examples
     --------
-    >>> from deepbures.reproduce import Experiment
-    >>> Experiment("grid", "Rates", "Rates over depth and width.", "deepbures.experiments:grid").name
-    'grid'
+    >>> from deepbures.reproduce import Drawing, Experiment
+    >>> plot = Drawing("eigen_images.svg", "Leading modes as images.", "deepbures.plot:plot_eigen_images")
+    >>> images = "deepbures.experiments:images"
+    >>> Experiment("faces", "Faces", "Generators of faces.", images, (plot,), {"data": "faces"}, faces="data").name
+    'faces'
     """
 
     name: str
@@ -84,6 +92,8 @@ class Experiment:
     description: str
     function: str
     drawings: tuple[Drawing, ...] = ()
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    faces: str | None = None
 
     def __post_init__(self) -> None:
         check_file_name(self.name, "an experiment")

@@ -1,7 +1,7 @@
 """Run experiments one after the other, and write what they found into a folder."""
 
 import csv
-import inspect
+import functools
 import io
 import json
 import time
@@ -62,10 +62,6 @@ class _Job:
     function: Callable[..., Record]
     drawings: Mapping[str, Callable[[Record], Any]]
 
-    @property
-    def takes_faces(self) -> bool:
-        return "faces" in inspect.signature(self.function).parameters
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -87,11 +83,6 @@ class Plan:
     request: Request
     faces: Dataset | None
     workers: int
-
-
-def takes_faces(experiment: Experiment) -> bool:
-    """Whether an experiment can be given a data set of faces."""
-    return _job(experiment).takes_faces
 
 
 def run(
@@ -136,8 +127,11 @@ def run(
 
 
 def _job(experiment: Experiment) -> _Job:
-    drawings = {drawing.file: resolve(drawing.function) for drawing in experiment.drawings}
-    return _Job(experiment, resolve(experiment.function), drawings)
+    drawings = {
+        drawing.file: functools.partial(resolve(drawing.function), **drawing.arguments)
+        for drawing in experiment.drawings
+    }
+    return _Job(experiment, functools.partial(resolve(experiment.function), **experiment.arguments), drawings)
 
 
 def _run_one(job: _Job, plan: Plan, folder: Path, watcher: Watcher, warn: Callable[[str], None]) -> Outcome:
@@ -150,7 +144,8 @@ def _run_one(job: _Job, plan: Plan, folder: Path, watcher: Watcher, warn: Callab
     files: list[str] = []
     error: Exception | None = None
     try:
-        given: dict[str, Any] = {"faces": plan.faces} if job.takes_faces else {}
+        faces = job.experiment.faces
+        given = {} if faces is None or plan.faces is None else {faces: plan.faces}
         record = job.function(quick=request.quick, seed=request.seed, keep=keeper, **given)
         watcher.stage(f"{name}: drawing")
         findings = tuple(_plain(finding) for finding in record.findings)
