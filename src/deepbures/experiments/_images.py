@@ -16,11 +16,11 @@ from deepbures.datasets import Dataset, load_dataset
 from deepbures.experiments._pieces import Finding, Keeper, Piece, compute_all
 from deepbures.model import Target
 from deepbures.training import fit
+from deepbures.training._fit import SOLVERS
 
 Floats = NDArray[np.float64]
 Row = dict[str, float | int | str]
 
-_SOLVERS = ("closed-form", "flow", "descent")
 _RANKS = {"digits": 16}
 _RANK = 32
 _NUM_SAMPLES = 16
@@ -112,11 +112,12 @@ class Images:
         aligned = min(float(np.nanmin(each.cosines, initial=1.0)) for each in runs.values())
         best = np.maximum(self.eigenvalues[: self.rank] - self.tau, 0.0)
         errors = {
-            solver: float(np.abs(each.singular_values**2 - best).max() / best[0]) for solver, each in runs.items()
+            solver: float(np.abs(each.singular_values**2 - best).max() / self.eigenvalues[0])
+            for solver, each in runs.items()
         }
         losses = "; ".join(f"{s} {each.loss:.8g}, {each.relative_excess:.1e} of it above" for s, each in runs.items())
         cosines = "; ".join(f"{s} {1 - np.nanmin(each.cosines, initial=1.0):.1e}" for s, each in runs.items())
-        values = self.eigenvalues[: min(self.rank + 1, len(self.eigenvalues))]
+        values = self.eigenvalues[self.eigenvalues > 0]
         closest = float((1 - values[1:] / values[:-1]).min(initial=1.0))
         return (
             Finding(
@@ -179,6 +180,7 @@ def images(
     rank: int | None = None,
     depth: int = 2,
     tau: float = 0.0,
+    solvers: Sequence[str] | None = None,
 ) -> Images:
     """Generators of images, trained: eigen-images, samples, and the loss reached against the theoretical minimum.
 
@@ -206,6 +208,9 @@ def images(
         N.
     tau : float
         Smoothing. Modes with eigenvalues not above it cannot be used, with a warning; they stay blank.
+    solvers : sequence of str, optional
+        Some of "closed-form", "flow" and "descent"; by default all, and no flow for `quick`. Digits and the bundled
+        faces take seconds each; with n = 4096 the descent takes minutes, and the flow takes longest.
 
     Returns
     -------
@@ -234,10 +239,20 @@ def images(
     check_number(tau, "tau")
     problem = _Problem(data, image_shape, rank, depth, float(tau), quick, check_integer(seed, "seed", 0, 2**63 - 1))
     pieces: dict[str, Callable[[], Piece]] = {"data": problem.describe}
-    for solver in _SOLVERS:
-        if solver != "flow" or not quick:
-            pieces[f"solver={solver}"] = functools.partial(problem.train, solver)
+    for solver in _chosen(solvers, quick):
+        pieces[f"solver={solver}"] = functools.partial(problem.train, solver)
     return _assemble(keep(pieces), depth, float(tau))
+
+
+def _chosen(solvers: Sequence[str] | None, quick: bool) -> tuple[str, ...]:
+    if solvers is None:
+        return tuple(solver for solver in SOLVERS if solver != "flow" or not quick)
+    asked = (solvers,) if isinstance(solvers, str) else tuple(solvers)
+    unknown = [solver for solver in asked if solver not in SOLVERS]
+    if unknown or not asked:
+        given = repr(unknown[0]) if unknown else "nothing"
+        raise ValueError(f"solvers must be some of {', '.join(SOLVERS)}, but {given} was given.")
+    return tuple(solver for solver in SOLVERS if solver in asked)
 
 
 # --------------------------------------------------------------------------------------------------------------- pieces
@@ -282,10 +297,13 @@ class _Problem:
 
     def rank(self, dataset: Dataset) -> int:
         n, num = dataset.dim, int(dataset.num_samples or 0)
+        most = max(1, min(n, num - 1))
         if self.asked_rank is not None:
-            return check_integer(self.asked_rank, "rank", 1, n, why=" (the number of pixels)")
+            return check_integer(
+                self.asked_rank, "rank", 1, most, why=f" (that of {num} centered images of {n} numbers)"
+            )
         usual = _RANKS.get(dataset.name, _RANK)
-        return max(1, min(usual // 4 if self.quick else usual, n, num - 1))
+        return max(1, min(usual // 4 if self.quick else usual, most))
 
     def describe(self) -> Piece:
         """The leading eigenpairs of the data, and a few of them."""
