@@ -340,7 +340,7 @@ def test_progress_is_shown_on_a_terminal_only(call, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("FORCE_COLOR", "1")
-    TRAP["depth=3"] = lambda: time.sleep(0.3)
+    TRAP["depth=3"] = lambda: time.sleep(0.5)
     shown = call("--quick", "--out", "b", "--workers", 1, "--json")
     assert shown.json["experiments"][0]["status"] == "complete"
     assert "2 of 4 pieces, newest: depth=2" in shown.err
@@ -399,13 +399,13 @@ fakes = sys.modules["fakes"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(fakes)
 fakes.deepbures.reproduce.EXPERIMENTS = fakes.FAKES
 fakes.TRAP["depth=3"] = lambda: time.sleep({seconds})
-fakes.TRAP["depth=2"] = lambda: time.sleep(0.2)
+fakes.TRAP["depth=2"] = lambda: time.sleep({seconds})
 sys.exit(fakes.main(["reproduce", "--quick", "--out", "run", "--workers", "2", "--json"]))
 """
 
 
 def started(tmp_path: Path, seconds: float) -> subprocess.Popen[str]:
-    """A run in a process of its own, that waits in its third piece when the first is done."""
+    """A run in a process of its own, that waits in its second and third piece when the first is done."""
     code = SCRIPT.format(file=__file__, seconds=seconds)
     pipe = subprocess.PIPE
     process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=pipe, stderr=pipe, text=True)
@@ -427,9 +427,10 @@ def test_ctrl_c_finishes_the_pieces_under_way_and_begins_no_more(call, tmp_path,
     assert done.json["error"].endswith("Go on with: deepbures reproduce --quick --out run --workers 2 --json")
     assert done.err == f"deepbures: error: {done.json['error']}\n"
     pieces = tmp_path / "run" / "rates" / "pieces"
-    assert {path.name for path in pieces.glob("*.npz")} == {f"depth={depth}.npz" for depth in (1, 2, 3)}
+    finished = {path.stem for path in pieces.glob("*.npz")}
+    assert {"depth=1", "depth=2"} <= finished <= {"depth=1", "depth=2", "depth=3"}
     done = call("--quick", "--out", "run", "--json")
-    assert done.json["experiments"][0]["computed"] == 2
+    assert done.json["experiments"][0]["computed"] == 5 - len(finished)
     assert contents(tmp_path / "run") == whole
 
 
