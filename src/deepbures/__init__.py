@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from deepbures.training import Certificate as Certificate
     from deepbures.training import Check as Check
     from deepbures.training import Fit as Fit
+    from deepbures.training import Plateau as Plateau
     from deepbures.training import Result as Result
     from deepbures.training import Trajectory as Trajectory
     from deepbures.training import aligned_flow as aligned_flow
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from deepbures.training import fit as fit
     from deepbures.training import gradient_descent as gradient_descent
     from deepbures.training import gradient_flow as gradient_flow
+    from deepbures.training import plateaus as plateaus
 
 __version__ = "0.1.0"
 
@@ -120,6 +122,8 @@ _ROOMS = {
         "Certificate",
         "Assumption",
         "Check",
+        "plateaus",
+        "Plateau",
     ),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}

@@ -12,6 +12,8 @@ from deepbures.training._driver import save_snapshot as save_snapshot
 from deepbures.training._fit import Fit as Fit
 from deepbures.training._fit import fit as fit
 from deepbures.training._flow import gradient_flow as gradient_flow
+from deepbures.training._plateaus import Plateau as Plateau
+from deepbures.training._plateaus import plateaus as plateaus
 from deepbures.training._trajectory import Result as Result
 from deepbures.training._trajectory import Snapshot as Snapshot
 from deepbures.training._trajectory import Trajectory as Trajectory

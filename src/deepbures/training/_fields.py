@@ -1,5 +1,6 @@
 """What gradient flow integrates: all layers, or for balanced starts the end-to-end matrix alone."""
 
+import itertools
 from abc import abstractmethod
 from typing import Any
 
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 
 from deepbures.model import AbstractLoss, DeepLinearNetwork, Target
 from deepbures.model._coordinates import thin_svd
-from deepbures.model._network import balanced_layers, multiply_layers
+from deepbures.model._network import balanced_layers
 from deepbures.training._dynamics import Weights, layer_gradients
 
 Array = Any
@@ -17,6 +18,10 @@ Array = Any
 
 class Field(eqx.Module):
     """A vector field whose solutions are gradient flow, and what its state stands for."""
+
+    def pack(self, weights: Weights) -> Weights:
+        """The state of a network, as it is integrated."""
+        return weights
 
     @abstractmethod
     def __call__(self, t: Array, weights: Weights, args: tuple[AbstractLoss, Target]) -> Weights:
@@ -31,21 +36,82 @@ class Field(eqx.Module):
         """The network of a state."""
 
 
+LONG = 8
+"""From this many equal hidden layers on, they are one array and a loop: a hundred of them compile in seconds."""
+
+
 class LayerField(Field):
-    """dW_l/dt = −∂L^N/∂W_l."""
+    """dW_l/dt = −∂L^N/∂W_l. Long runs of layers of one shape are held as one stack each.
+
+    `runs` are the lengths of the runs, 1 for a layer that stands alone.
+    """
+
+    runs: tuple[int, ...] = eqx.field(static=True)
+
+    @classmethod
+    def of(cls, net: DeepLinearNetwork) -> "LayerField":
+        """For networks of these widths."""
+        shapes = [weight.shape[-2:] for weight in net.weights]
+        runs: list[int] = []
+        for _, group in itertools.groupby(shapes):
+            length = len(list(group))
+            runs += [length] if length >= LONG else [1] * length
+        return cls(tuple(runs))
+
+    def pack(self, weights: Weights) -> Weights:
+        """The state of a network."""
+        layers = iter(weights)
+        runs = [[next(layers) for _ in range(length)] for length in self.runs]
+        return tuple(run[0] if len(run) == 1 else jnp.stack(run) for run in runs)
+
+    def _unpack(self, state: Weights) -> list[Array]:
+        return [layer for part, n in zip(state, self.runs, strict=True) for layer in (part if n > 1 else [part])]
 
     def __call__(self, t: Array, weights: Weights, args: tuple[AbstractLoss, Target]) -> Weights:
         """The negative gradients of the layers."""
-        gradients, _ = layer_gradients(weights, *args)
-        return jax.tree.map(jnp.negative, gradients)
+        if set(self.runs) == {1}:
+            gradients, _ = layer_gradients(weights, *args)
+            return jax.tree.map(jnp.negative, gradients)
+        product, below = self._products(weights)
+        back = -args[0].grad(product, args[1])
+        velocity = []
+        for part, before, length in reversed(list(zip(weights, below, self.runs, strict=True))):
+            back, slope = _pull_back(back, (part, before)) if length == 1 else _loop_back(back, part, before)
+            velocity.append(slope)
+        return tuple(reversed(velocity))
+
+    def _products(self, state: Weights) -> tuple[Array, list[Array | None]]:
+        """W, and the product below each layer (a stack of them for a run; None for nothing below the first)."""
+        product: Array | None = None
+        below: list[Array | None] = []
+        for part, length in zip(state, self.runs, strict=True):
+            if length == 1:
+                below.append(product)
+                product = part if product is None else part @ product
+            else:
+                first = jnp.eye(part.shape[-1], dtype=part.dtype) if product is None else product
+                product, products = jax.lax.scan(lambda p, w: (w @ p, p), first, part)
+                below.append(products)
+        assert product is not None
+        return product, below
 
     def end_to_end(self, weights: Weights) -> Array:
         """The product of the layers."""
-        return multiply_layers(weights)
+        return self._products(weights)[0]
 
     def network(self, weights: Weights) -> DeepLinearNetwork:
         """The layers themselves."""
-        return DeepLinearNetwork(list(weights))
+        return DeepLinearNetwork(self._unpack(weights))
+
+
+def _pull_back(back: Array, layer: tuple[Array, Array | None]) -> tuple[Array, Array]:
+    weight, below = layer
+    return weight.mT @ back, back if below is None else back @ below.mT
+
+
+def _loop_back(back: Array, part: Array, below: Array | None) -> tuple[Array, Array]:
+    result: tuple[Array, Array] = jax.lax.scan(_pull_back, back, (part, below), reverse=True)
+    return result
 
 
 class EndToEndField(Field):

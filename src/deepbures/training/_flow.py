@@ -69,6 +69,10 @@ class Flow(Method):
 
     def start(self, weights: Weights, problem: Problem) -> State:
         """Time 0."""
+        return self.begin(self.field.pack(weights), problem)
+
+    def begin(self, weights: Weights, problem: Problem) -> State:
+        """Time 0, from a state of the field."""
         args = (problem.loss, problem.target)
         zero = jnp.zeros((), weights[0].dtype)
         first = self.first_step.astype(zero.dtype)
@@ -149,7 +153,7 @@ class Relay(Method):
 
         def by_second(state: State) -> State:
             inner, later, begun = state.inner
-            fresh = lambda: self.second.start(state.weights, problem).inner  # noqa: E731
+            fresh = lambda: self.second.begin(state.weights, problem).inner  # noqa: E731
             later = jax.lax.cond(begun, lambda: later, fresh)
             moved = self.second.advance(eqx.tree_at(lambda s: s.inner, state, later), begin, mark, budget, problem)
             return eqx.tree_at(lambda s: s.inner, moved, (inner, moved.inner, jnp.ones((), bool)))
@@ -320,7 +324,7 @@ def gradient_flow(
 def _state(net: DeepLinearNetwork, space: str) -> tuple[Field, DeepLinearNetwork]:
     """The vector field of a space, and the start as its state."""
     if space == "layers":
-        return LayerField(), net
+        return LayerField.of(net), net
     if space != "end-to-end":
         raise ValueError(f'space must be "layers" or "end-to-end", but {space!r} was given.')
     if not any_traced(net):
