@@ -2,6 +2,8 @@
 
 from deepbures.experiments._bounds import Bounds as Bounds
 from deepbures.experiments._bounds import bounds as bounds
+from deepbures.experiments._descent import Descent as Descent
+from deepbures.experiments._descent import descent as descent
 from deepbures.experiments._grid import Grid as Grid
 from deepbures.experiments._grid import grid as grid
 from deepbures.experiments._hessian_record import Curvatures as Curvatures
@@ -14,3 +16,5 @@ from deepbures.experiments._pieces import Finding as Finding
 from deepbures.experiments._pieces import Keeper as Keeper
 from deepbures.experiments._pieces import Piece as Piece
 from deepbures.experiments._pieces import compute_all as compute_all
+from deepbures.experiments._smoothing import Smoothing as Smoothing
+from deepbures.experiments._smoothing import smoothing as smoothing

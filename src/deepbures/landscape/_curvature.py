@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from deepbures._checks import check_integer
 from deepbures._precision import numpy_in_numpy_out
 from deepbures.landscape._minimum import Minimum, minimum
@@ -54,7 +56,8 @@ def _extremes(target: Target, rank: int, loss: AbstractLoss, depth: int, latent_
 
 def extremes_at(low: Minimum, loss: AbstractLoss, depth: int, latent_dim: int) -> tuple[Array, Array]:
     """Sharpness, and the smallest positive eigenvalue (0 where the approach is slower than exponential)."""
-    curvatures = _positive_curvatures(low, loss, depth, latent_dim)
+    with np.errstate(divide="ignore", invalid="ignore"):  # in entries that are left out
+        curvatures = _positive_curvatures(low, loss, depth, latent_dim)
     xp = namespace(curvatures)
     smallest = xp.where(curvatures > 0, curvatures, xp.inf).min()
     largest = xp.where(xp.isnan(curvatures), -xp.inf, curvatures).max()

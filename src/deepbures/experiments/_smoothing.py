@@ -1,0 +1,272 @@
+"""What smoothing buys and costs: bias, conditioning, rate, and the escape from saddles."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepbures.experiments._pieces import Finding, Keeper, Piece, compute_all
+from deepbures.landscape import asymptotic_rate, hessian_spectrum, minimal_loss, rank_k_minimizer, sharpness
+from deepbures.model import BuresWasserstein, Target
+from deepbures.training import aligned_flow
+from deepbures.training._ensemble import end_to_end_flows
+
+Floats = NDArray[np.float64]
+
+DIM, RANK = 10, 5
+DEPTHS = (1, 2, 3, 5)
+TAUS = (0.0, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.2)
+_QUICK_TAUS = (0.0, 1e-2, 0.2)
+EIGENVALUES = 8.0 / np.arange(1, DIM + 1)
+HIDDEN = 1e-3
+"""Size of the mode that a run has not learned yet, relative to √λ."""
+
+
+@dataclass(frozen=True)
+class Smoothing:
+    """Bias, conditioning, rates and escape times by τ and depth; n = 10, λ_i = 8/i, rank 5.
+
+    Attributes
+    ----------
+    tau, depth : array
+        Of each entry of the arrays below.
+    bias : array
+        B²(WWᵀ, Σ0) of the minimizer of L_τ over its least value Σ_{i>k} λ_i: what is lost in the true distance.
+    condition, sharpness, rate : array
+        Of the Hessian at the balanced minimizer: λ_max over the smallest positive eigenvalue, λ_max, and the
+        asymptotic rate of the flow (0 where it is slower than exponential).
+    time : array
+        Until the flow from a random start has come within 1e-6 of the minimum (of the loss of zero), in units of the
+        fastest time scale 1/λ_max: about the number of descent steps at the "sharpness" step size.
+    escape, aligned, predicted : array
+        Time until a missing mode, hidden at 1e-3 √λ_k, is half learned: by the flow of the whole matrix, by the scalar
+        equation of that mode, and by the leading-order formula (NaN where it does not apply).
+
+    Examples
+    --------
+    >>> from deepbures.experiments import smoothing
+    >>> few = smoothing(taus=(0.0, 0.1), depths=(2,))
+    >>> bool(few.escape[1] > few.escape[0]), few.bias.round(4).tolist()
+    (True, [1.0, 1.0012])
+    """
+
+    tau: Floats
+    depth: NDArray[np.int_]
+    bias: Floats
+    condition: Floats
+    sharpness: Floats
+    rate: Floats
+    time: Floats
+    escape: Floats
+    aligned: Floats
+    predicted: Floats
+
+    def tables(self) -> dict[str, list[dict[str, Any]]]:
+        """One row for each τ and depth."""
+        names = list(self.__dataclass_fields__)
+        columns = [getattr(self, name).tolist() for name in names]
+        return {"smoothing": [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]}
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What it buys, what it costs."""
+        return (self._bias(), self._condition(), self._escape(), self._prediction())
+
+    def _bias(self) -> Finding:
+        largest = self.tau == self.tau.max()
+        return Finding(
+            "Smoothing biases the minimizer: its true distance grows with τ.",
+            bool((np.diff(self.bias[self.depth == self.depth[0]]) > 0).all()),
+            f"At τ = {self.tau.max():g} it is {100 * (self.bias[largest].max() - 1):.3g} % above the least.",
+        )
+
+    def _condition(self) -> Finding:
+        told = []
+        for depth in np.unique(self.depth):
+            at = self.depth == depth
+            exact, smoothed = self.condition[at & (self.tau == 0)], self.condition[at]
+            told.append(f"depth {depth}: {smoothed.min() / exact.min():.3g}-{smoothed.max() / exact.min():.3g}")
+        return Finding(
+            "At the minimizer itself smoothing buys no better condition number.",
+            all(self.condition[i] >= 0.99 * self._exact(i, "condition") for i in range(len(self.tau))),
+            f"Condition number over that of τ = 0, {', '.join(told)}.",
+        )
+
+    def _exact(self, i: int, name: str) -> float:
+        return float(getattr(self, name)[(self.tau == 0) & (self.depth == self.depth[i])][0])
+
+    def _escape(self) -> Finding:
+        deep = (self.depth >= 2) & (self.tau > 0)
+        ratios = np.array([self.escape[i] / self._exact(int(i), "escape") for i in np.flatnonzero(deep)])
+        return Finding(
+            "At depth ≥ 2 saddles of the smoothed loss are flat in the missing direction: leaving them takes longer.",
+            bool((ratios > 1).all()),
+            f"Escape time over that of τ = 0: {ratios.min():.3g} to {ratios.max():.3g}.",
+        )
+
+    def _prediction(self) -> Finding:
+        known = np.isfinite(self.predicted) & (self.escape > 0)
+        off = np.abs(np.log(self.aligned[known] / self.escape[known]))
+        return Finding(
+            "A missing mode escapes as its scalar equation says.",
+            bool((off < 0.1).all()),
+            f"Scalar equation over whole flow: within {100 * off.max():.2g} %; leading-order formula over whole flow: "
+            f"{(self.predicted[known] / self.escape[known]).min():.2f} to "
+            f"{(self.predicted[known] / self.escape[known]).max():.2f}.",
+        )
+
+
+def smoothing(
+    *,
+    quick: bool = False,
+    seed: int = 0,
+    keep: Keeper = compute_all,
+    taus: tuple[float, ...] | None = None,
+    depths: tuple[int, ...] = DEPTHS,
+) -> Smoothing:
+    """Smoothing against speed: what τ costs in bias, and what it does to conditioning and to the escape from saddles.
+
+    Parameters
+    ----------
+    quick : bool
+        Three values of τ instead of seven.
+    seed : int
+        Of target and starts.
+    keep : Keeper
+        How the pieces (one for each τ) are computed.
+    taus : tuple of float, optional
+        Other values, below λ_k = 1.6; the first must be 0, which the others are held against.
+    depths : tuple of int
+        Depths.
+
+    Returns
+    -------
+    Smoothing
+
+    Raises
+    ------
+    ValueError
+        If taus do not begin with 0, or one is not below λ_k.
+
+    Examples
+    --------
+    >>> from deepbures.experiments import smoothing
+    >>> smoothing(taus=(0.0, 0.1), depths=(1,)).condition.round(3).tolist()     # 1/(1 − λ_6/λ_5) without smoothing
+    [6.0, 6.612]
+    """
+    chosen = taus or (_QUICK_TAUS if quick else TAUS)
+    if chosen[0] != 0 or not all(0 <= tau < EIGENVALUES[RANK - 1] for tau in chosen):
+        raise ValueError(f"taus must begin with 0 and be below {EIGENVALUES[RANK - 1]:g}, but {chosen} was given.")
+    thunks = {f"tau={tau:g}": partial(_row, tau, depths, seed) for tau in chosen}
+    pieces = list(keep(thunks).values())
+    return Smoothing(
+        **{name: np.concatenate([piece[name] for piece in pieces]) for name in Smoothing.__dataclass_fields__}
+    )
+
+
+def _row(tau: float, depths: tuple[int, ...], seed: int) -> Piece:
+    """All depths of one τ."""
+    target, loss = Target.from_spectrum(EIGENVALUES, key=seed), BuresWasserstein(tau)
+    factor = np.asarray(rank_k_minimizer(target, RANK, loss), np.float64)
+    true = float(BuresWasserstein().value(factor, target))
+    bias = true / float(minimal_loss(target, RANK, BuresWasserstein()))
+    steepest = np.array([float(sharpness(target, RANK, loss, depth=depth)) for depth in depths])
+    positive = [_smallest(target, loss, depth) for depth in depths]
+    rates = np.array([float(asymptotic_rate(target, RANK, loss, depth=depth)) for depth in depths])
+    escape, aligned, predicted = zip(*(_escapes(target, loss, factor, depth, seed) for depth in depths), strict=True)
+    return {
+        "tau": np.full(len(depths), tau),
+        "depth": np.asarray(depths),
+        "bias": np.full(len(depths), bias),
+        "condition": steepest / np.array(positive),
+        "sharpness": steepest,
+        "rate": rates,
+        "time": _times(target, loss, depths, steepest, seed),
+        "escape": np.array(escape),
+        "aligned": np.array(aligned),
+        "predicted": np.array(predicted),
+    }
+
+
+def _smallest(target: Target, loss: BuresWasserstein, depth: int) -> float:
+    values = hessian_spectrum(target, range(RANK), loss, latent_dim=RANK, depth=depth).values
+    return float(values[values > 1e-12 * values.max()].min())
+
+
+def _times(target: Target, loss: BuresWasserstein, depths: tuple[int, ...], steepest: Floats, seed: int) -> Floats:
+    """λ_max × the time from a random start to 1e-6 of the loss of zero above the minimum."""
+    rng = np.random.default_rng([seed, 1])
+    start = rng.standard_normal((DIM, RANK)) / np.sqrt(RANK)
+    zero = float(loss.value(np.zeros((DIM, 1)), target))
+    runs = end_to_end_flows(
+        np.broadcast_to(start, (len(depths), *start.shape)),
+        np.asarray(depths),
+        RANK,
+        target,
+        loss,
+        200.0,
+        fastest=steepest,
+        tolerance=1e-6 * zero,
+        num_records=60,
+    )
+    return np.where(runs.codes == 1, runs.times[:, -1] * steepest, np.nan)
+
+
+def _escapes(
+    target: Target, loss: BuresWasserstein, factor: Floats, depth: int, seed: int
+) -> tuple[float, float, float]:
+    """The k-th mode hidden, in a slightly turned direction: time to half height by flow, scalar equation, formula."""
+    tau, lam = float(loss.tau), float(EIGENVALUES[RANK - 1])
+    height = float(np.sqrt(lam - tau))
+    hidden = HIDDEN * np.sqrt(lam)
+    turn = np.linalg.qr(np.random.default_rng([seed, 2]).standard_normal((RANK, RANK)))[0]
+    start = factor.copy()
+    start[:, -1] *= hidden / height
+    predicted = _predicted_escape(hidden, lam, tau, depth)
+    scale = predicted if np.isfinite(predicted) and predicted > 0 else 1.0
+    horizon = 20 * scale + 5.0
+    run = end_to_end_flows(
+        (start @ turn.T)[None],
+        np.array([depth]),
+        RANK,
+        target,
+        loss,
+        horizon,
+        fastest=np.array([float(sharpness(target, RANK, loss, depth=depth))]),
+        tolerance=0.0,
+        num_records=600,
+    )
+    flow = _half(run.times[0], run.smallest_singular_value[0], height / 2)
+    grid = np.concatenate([[0.0], np.geomspace(1e-4 * horizon, horizon, 4000)])
+    modes = aligned_flow([hidden], [lam], loss, grid, depth=depth)[:, 0]
+    return flow, _half(grid, modes, height / 2), predicted
+
+
+def _half(times: Floats, values: Floats, level: float) -> float:
+    """When a curve first reaches a level, in log time between records."""
+    above = np.flatnonzero(values >= level)
+    if not above.size or above[0] == 0:
+        return np.nan
+    i = int(above[0])
+    share = (level - values[i - 1]) / (values[i] - values[i - 1])
+    return float(times[i - 1] + share * (times[i] - times[i - 1]))
+
+
+def _predicted_escape(hidden: float, lam: float, tau: float, depth: int) -> float:
+    """Leading order in the hidden size s0, for s0² ≪ τ or τ = 0."""
+    root = np.sqrt(lam)
+    if tau == 0:
+        if depth == 1:
+            return float(np.log((root - hidden) / (root / 2)) / 2)
+        if depth == 2:
+            return float(np.log(root / hidden - 1) / (4 * root))
+        return float(hidden ** -(1 - 2 / depth) / (2 * (depth - 2) * root))
+    if hidden**2 > 0.1 * tau:
+        return np.nan
+    slope = np.sqrt(lam / tau) - 1
+    if depth == 1:
+        return float(np.log(np.sqrt(lam - tau) / 2 / hidden) / (2 * slope))
+    power = 2 * (depth - 1) / depth
+    return float(hidden**-power / (4 * (depth - 1) * slope))
