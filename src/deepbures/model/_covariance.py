@@ -14,6 +14,7 @@ import numpy as np
 import scipy.sparse.linalg
 
 from deepbures._precision import any_traced, is_tracer
+from deepbures.model._eigsh import seeded_eigsh
 
 Array = Any
 
@@ -134,7 +135,7 @@ def _lanczos(covariance: ProductCovariance, k: int) -> tuple[Array, Array]:
         dtype=dtype,
     )
     start = np.random.default_rng(0).standard_normal(n).astype(dtype)
-    values, vectors = scipy.sparse.linalg.eigsh(products, k, which="LA", v0=start, ncv=min(n, max(3 * k, 40)))
+    values, vectors = seeded_eigsh(products, k, which="LA", v0=start, ncv=min(n, max(3 * k, 40)))
     order = np.argsort(values)[::-1]
     return np.maximum(values[order], 0), vectors[:, order]
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 import scipy.linalg
-import scipy.sparse.linalg
 
 from deepbures._checks import rounding
 from deepbures._precision import is_tracer
+from deepbures.model._eigsh import seeded_eigsh
 
 Array = Any
 
@@ -34,9 +34,7 @@ def check_no_negative_eigenvalue(s: np.ndarray, tolerance: float) -> None:
         shifted.T, lower=False, overwrite_a=True, clean=False
     )
     if info > 0:
-        lowest = scipy.sparse.linalg.eigsh(
-            s, 1, which="SA", return_eigenvectors=False, tol=1e-3, v0=np.ones(len(s), s.dtype)
-        )
+        lowest = seeded_eigsh(s, 1, which="SA", return_eigenvectors=False, tol=1e-3, v0=np.ones(len(s), s.dtype))
         raise_negative(float(lowest[0]), scale, tolerance)
 
 
