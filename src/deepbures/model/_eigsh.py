@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse.linalg
 
-# From SciPy 1.17 on ARPACK draws vectors for restarts from the operating system's entropy, unless told otherwise; before,
-# it had a fixed seed of its own.
+# From SciPy 1.17 on ARPACK draws vectors for restarts from the operating system's entropy, unless told otherwise;
+# before, it had a fixed seed of its own.
 _TAKES_RNG = "rng" in inspect.signature(scipy.sparse.linalg.eigsh).parameters
 
 
