@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import deepbures as db
+from deepbures.landscape import spectrum_ends
 
 EXACT, SMOOTHED, FROBENIUS = db.BuresWasserstein(), db.BuresWasserstein(0.5), db.Frobenius()
 LOSSES = {"exact": EXACT, "smoothed": SMOOTHED, "frobenius": FROBENIUS}
@@ -49,6 +50,8 @@ def test_spectra_are_those_of_automatic_differentiation(loss, spectrum, k, m, de
         np.testing.assert_allclose(gradient, 0, atol=1e-11)
         np.testing.assert_allclose(np.linalg.eigvalsh(hessian), closed.eigenvalues, atol=1e-8)
         assert (closed.morse_index, closed.nullity) == (point.morse_index, point.nullity)
+        assert point.network().widths == widths
+        np.testing.assert_array_equal(point.spectrum().eigenvalues, closed.eigenvalues)
         assert float(loss.value(net.end_to_end, target)) == pytest.approx(point.value, rel=1e-12, abs=1e-12)
 
 
@@ -203,6 +206,30 @@ def test_what_follows_from_a_spectrum():
     assert saddle.absolute_condition == pytest.approx(2 / (2 * (1 - 3.2 / 5.0)))
 
 
+@pytest.mark.parametrize("loss", [EXACT, SMOOTHED, db.BuresWasserstein(9.0), FROBENIUS], ids=str)
+@pytest.mark.parametrize("spectrum", SPECTRA)
+@pytest.mark.parametrize("m, depth", [(2, 1), (3, 1), (2, 3), (3, 2)])
+def test_ends_of_many_spectra_are_those_of_each(loss, spectrum, m, depth, monkeypatch):
+    monkeypatch.setattr("deepbures.landscape._ends._ENTRIES", 50)  # several blocks
+    points = db.critical_points(target_of(spectrum), 2, loss, latent_dim=m, depth=depth)
+    ends, spectra = spectrum_ends(points), [point.spectrum() for point in points]
+    for name in ("smallest", "largest", "relative_condition", "absolute_condition"):
+        expected = [getattr(each, name) for each in spectra]
+        np.testing.assert_allclose(getattr(ends, name), expected, rtol=1e-13, atol=1e-15, err_msg=name)
+
+
+def test_depths_beyond_all_networks():
+    # At N → ∞, g(w, w) = N w^p with p → 2, and g(a, b) / N → (a² − b²) / ln(a²/b²).
+    target, depth = target_of("distinct"), 10**15
+    spectrum = db.critical_points(target, 2, EXACT, depth=depth)[0].spectrum()
+    table = dict(zip(spectrum.directions.tolist(), spectrum.values.tolist(), strict=True))
+    assert table["scale"] == pytest.approx(2 * depth * 3.2, rel=1e-12)  # the last one, of mode 1
+    assert table["pair"] == pytest.approx(2 * depth * 1.8 / math.log(5.0 / 3.2), rel=1e-12)
+    assert spectrum.nullity == 2 * 2 * (depth - 1) + 2 * 5 - 9
+    with pytest.raises(ValueError, match=r"depth must be at least 1 and at most \d+ \(for less than 2⁶³ weights\)"):
+        db.critical_points(target, 2, EXACT, depth=10**30)
+
+
 def test_blow_up_of_the_hessian_as_smoothing_vanishes():
     target = target_of("distinct")
     for tau in (1e-2, 1e-4, 1e-6):
@@ -235,11 +262,80 @@ def test_lifts_share_the_end_to_end_matrix():
         (lambda t: db.hessian_spectrum(target_of("singular"), (3,), EXACT), "above 0"),
         (lambda t: db.hessian_spectrum(t, (0,), EXACT, widths=(2, 2, 5)), "kink: there is no Hessian"),
         (lambda t: db.hessian_spectrum(t, (0, 1), SMOOTHED, widths=(2, 1, 5)), "must be at least 2"),
+        (lambda t: db.hessian_spectrum(t, (), EXACT), "at least one mode: without smoothing"),
+        (lambda t: db.hessian_spectrum(t, (0,), EXACT, depth=10**30), "less than 2⁶³ weights"),
+        (lambda t: db.critical_points(t, 2, SMOOTHED, ranks=[]), r"at least one, but \[\] was given"),
+        (
+            lambda t: db.critical_points(t, 2, EXACT, morse_index=(0, 1, 2)),
+            r"a pair .* but is \(0, 1, 2\)",
+        ),
+        (lambda t: db.critical_points(t, 2, EXACT, morse_index=(2, 1)), "morse_index must be at least 2"),
+        (lambda t: db.critical_points(t, 2, EXACT, max_value=math.nan), "max_value must be a number, but nan"),
+        (lambda t: db.critical_points(t, 2, db.BuresWasserstein(np.array([0.1, 0.2]))), "batch of losses"),
+        (lambda t: db.critical_points(db.Target.from_spectrum(np.zeros(3)), 1, EXACT), "0 positive .* Use smoothing"),
+        (
+            lambda t: db.critical_points(t, 2, EXACT, depth=2)[0].lift([np.ones((2, 2))]),
+            "must be invertible",
+        ),
     ],
 )
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call(target_of("distinct"))
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (
+            lambda t: db.critical_points(np.eye(3), 1, EXACT),
+            "must be a Target, but a ndarray was given",
+        ),
+        (lambda t: db.hessian_spectrum(np.eye(3), (0,), EXACT), "must be a Target"),
+        (lambda t: db.critical_points(t, 1, "bw"), "of a str is not known in closed form"),
+        (lambda t: db.critical_points(t, 2.0, EXACT), "rank must be a whole number, but 2.0"),
+        (lambda t: db.critical_points(t, 2, EXACT, ranks=2.0), "ranks must be a whole number, but 2.0"),
+        (lambda t: db.critical_points(t, 2, EXACT, morse_index=1.0), "morse_index must be a whole number, but 1.0"),
+        (lambda t: db.critical_points(t, 2, EXACT, max_value="low"), "max_value must be a number, but 'low'"),
+        (lambda t: db.hessian_spectrum(t, 1, EXACT), "eigen_indices must be a sequence of whole numbers, but 1"),
+        (lambda t: db.hessian_spectrum(t, "01", EXACT), "eigen_indices must be a sequence of whole numbers, but '01'"),
+        (lambda t: db.hessian_spectrum(t, (0,), EXACT, depth=1.5), "depth must be a whole number, but 1.5"),
+    ],
+)
+def test_bad_types(call, message):
+    with pytest.raises(TypeError, match=message):
+        call(target_of("distinct"))
+
+
+def test_targets_without_variance_and_smoothing_above_all_eigenvalues():
+    # Zero is then the only critical point of the smooth losses, and their minimizer.
+    for values, loss, value in (
+        (np.zeros(3), SMOOTHED, 1.5),
+        (np.zeros(3), FROBENIUS, 0.0),
+        ([2.0, 1.0], db.BuresWasserstein(2.0), (math.sqrt(2) - 1) ** 2),
+        ([2.0, 1.0], db.BuresWasserstein(4.5), (math.sqrt(4.5) - math.sqrt(2)) ** 2 + (math.sqrt(4.5) - 1) ** 2),
+    ):
+        for depth in (1, 3):
+            (point,) = db.critical_points(db.Target.from_spectrum(values), 2, loss, depth=depth)
+            assert (point.eigen_indices, point.kind, point.morse_index) == ((), "minimizer", 0)
+            assert point.value == pytest.approx(value, rel=1e-14)
+
+
+def test_a_large_matrix_is_decomposed(monkeypatch, rng):
+    factor = rng.normal(size=(30, 12))
+    matrix = factor @ factor.T
+    small = db.Target.from_covariance(matrix)
+    monkeypatch.setattr("deepbures.model._target.LARGEST_DECOMPOSED", 10)
+    large = db.Target.from_covariance(matrix)
+    assert large.eigenvalues is None
+    points, expected = (db.critical_points(target, 3, EXACT, num=4) for target in (large, small))
+    np.testing.assert_allclose(points.value, expected.value, rtol=1e-12)
+    np.testing.assert_array_equal(points.eigen_indices, expected.eigen_indices)
+    assert (points.target.eigenvalues > 0).sum() == 12
+    spectra = (db.hessian_spectrum(target, (0, 2), EXACT).eigenvalues for target in (large, small))
+    np.testing.assert_allclose(*spectra, atol=1e-12)
+    found = db.classify(points[1].network(), large, EXACT)
+    assert found.is_at and found.point.eigen_indices == points[1].eigen_indices
 
 
 def test_target_known_through_products_is_refused():

@@ -1,6 +1,7 @@
 """Lanczos, dense Hessians, classification and paths, at networks that need not be critical."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -152,7 +153,9 @@ def test_a_collapsed_network(target):
         found = db.classify(net, target, loss)
         assert found.point.rank == found.rank == 0 and found.is_stalled
         assert found.point.kind == ("strict saddle" if depth == 1 else "degenerate saddle")
-    assert "flat to second order" in found.message
+        if depth == 2:
+            # Without smoothing a mode of size a² in the two layers takes 2 √λ a² off the loss: no Hessian shows that.
+            assert ("kink" if loss is EXACT else "flat to second order") in found.message
 
 
 def test_ends_of_paths_and_geodesics(target):
@@ -192,11 +195,49 @@ def test_path_of_layers(target):
         (lambda t: db.hessian_extremes(network(2, 4), t, EXACT), "dimension 4, but the target has 5"),
         (lambda t: db.hessian_matrix(network(200, 60, 5), t, EXACT), "Ask for hessian_extremes"),
         (lambda t: db.classify(db.stack_networks([network(2, 5)] * 2), t, EXACT), "batch"),
+        (lambda t: db.hessian_extremes(db.stack_networks([network(2, 5)] * 2), t, EXACT), "batch"),
+        (lambda t: db.loss_along_path(np.full((5, 1), np.nan), np.eye(5), t, EXACT), "start has 5 entries"),
+        (lambda t: db.quadratic_model(network(2, 5), t, EXACT, [np.ones((5, 2))], [np.nan]), "radii has 1 entries"),
+        (lambda t: db.quadratic_model(network(2, 5), t, EXACT, [np.ones((5, 2))], [[1.0]]), "radii must be a list"),
     ],
 )
 def test_bad_input(call, message, target):
     with pytest.raises(ValueError, match=message):
         call(target)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda net, target, loss: db.classify(net, target, loss),
+        lambda net, target, loss: db.hessian_extremes(net, target, loss),
+        lambda net, target, loss: db.hessian_matrix(net, target, loss),
+        lambda net, target, loss: db.loss_along_path(network(2, 5), network(2, 5), target, loss),
+        lambda net, target, loss: db.quadratic_model(net, target, loss, [np.ones((5, 2))], [1.0]),
+    ],
+    ids=["classify", "extremes", "matrix", "path", "quadratic"],
+)
+def test_bad_types(call, target):
+    with pytest.raises(TypeError, match=r"target must be a Target, but a ndarray was given\. Build one with"):
+        call(network(2, 5), np.eye(5), EXACT)
+    with pytest.raises(TypeError, match=r"'bw' was given|of a str is not known"):
+        call(network(2, 5), target, "bw")
+    with pytest.raises(TypeError, match=r"net must be a DeepLinearNetwork, but a ndarray was given|'bw' was given"):
+        call(np.ones((5, 2)), target, "bw")
+
+
+def test_at_zero_and_where_the_target_is_zero(target):
+    zero = [np.zeros((2, 2)), np.zeros((5, 2))]
+    for depth, words in ((1, "a kink here: .* to first order"), (2, "to second order"), (3, "flat to second order")):
+        net = db.DeepLinearNetwork([np.zeros((2, 2)), *zero][-depth:])
+        found = db.classify(net, target, EXACT)
+        assert found.is_stalled and found.point.kind == "degenerate saddle" and re.search(words, found.message)
+    none = db.Target.from_spectrum(np.zeros(5))
+    for loss in (EXACT, SMOOTHED, FROBENIUS):
+        found = db.classify(db.DeepLinearNetwork(zero), none, loss)
+        assert found.is_at and found.point.kind == "minimizer" and found.relative_distance == 0
+        far = db.classify(network(2, 2, 5), none, loss)
+        assert not far.is_at and far.relative_distance == np.inf and far.distance > 0
 
 
 def test_linear_stacks_of_pytorch(target):

@@ -8,9 +8,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import deepbures as db
 from deepbures.cli._progress import Display
-from deepbures.landscape import CriticalPoint, CriticalPoints
+from deepbures.landscape import CriticalPoints, spectrum_ends
 from deepbures.runs import environment, plain, write_atomically
 
 TABLE, SUMMARY = "landscape.csv", "landscape.json"
@@ -46,8 +48,9 @@ def run_landscape(
     display.stage("finding critical points")
     chosen = db.BuresWasserstein(tau) if loss == "bw" else db.Frobenius()
     points = db.critical_points(target, rank, chosen, depth=depth, num=num, morse_index=morse_index)
+    target = points.target  # a large matrix is decomposed in it
     display.stage("computing spectra")
-    rows = [_row(point) for point in points]
+    rows = _rows(points)
     summary: dict[str, Any] = {
         "data": {"name": dataset.name, "dim": target.dim},
         "request": {"rank": rank, "tau": tau, "loss": loss, "depth": depth, "num": num, "morse_index": morse_index},
@@ -66,21 +69,20 @@ def run_landscape(
     return dict(plain(summary))
 
 
-def _row(point: CriticalPoint) -> dict[str, Any]:
-    spectrum = point.spectrum()
-    return {
-        "eigen_indices": list(point.eigen_indices),
-        "value": point.value,
-        "rank": point.rank,
-        "morse_index": point.morse_index,
-        "nullity": point.nullity,
-        "kind": point.kind,
-        "family_dim": point.family_dim,
-        "lambda_min": spectrum.smallest,
-        "lambda_max": spectrum.largest,
-        "relative_condition": spectrum.relative_condition,
-        "absolute_condition": spectrum.absolute_condition,
+def _rows(points: CriticalPoints) -> list[dict[str, Any]]:
+    ends = spectrum_ends(points)
+    columns = {
+        **{name: np.asarray(column).tolist() for name, column in points.columns().items() if name != "eigen_indices"},
+        "lambda_min": ends.smallest.tolist(),
+        "lambda_max": ends.largest.tolist(),
+        "relative_condition": ends.relative_condition.tolist(),
+        "absolute_condition": ends.absolute_condition.tolist(),
     }
+    indices = [list(modes) for modes in points.columns()["eigen_indices"]]
+    return [
+        {"eigen_indices": modes, **dict(zip(columns, row, strict=True))}
+        for modes, row in zip(indices, zip(*columns.values(), strict=True), strict=True)
+    ]
 
 
 def _write(
@@ -121,6 +123,8 @@ def _write(
     names = FIGURES[: len(figures)]
     for name, figure in zip(names, figures, strict=True):
         write_atomically(out / name, functools.partial(_fill, to_svg(figure)))
+    for name in FIGURES[len(figures) :]:
+        (out / name).unlink(missing_ok=True)  # of what was overwritten
     summary["files"] = [TABLE, SUMMARY, *names]
     text = json.dumps(plain(summary), indent=2, allow_nan=False)
     write_atomically(out / SUMMARY, functools.partial(_fill, text))
@@ -143,6 +147,11 @@ def _modes(indices: Any) -> str:
     return "{" + ", ".join(parts) + "}"
 
 
+def _number(value: float | None, digits: int = 4) -> str:
+    """As on a terminal; in the summary, what is infinite or undefined is None."""
+    return "none" if value is None else f"{value:.{digits}g}"
+
+
 def show_landscape(summary: dict[str, Any]) -> None:
     """The table on a terminal."""
     import typer
@@ -154,28 +163,34 @@ def show_landscape(summary: dict[str, Any]) -> None:
     smoothing = f", tau {request['tau']:g}" if request["tau"] else ""
     network = f"rank {request['rank']}, depth {request['depth']}"
     typer.echo(f"{data['name']}: {data['dim']} features; {loss}{smoothing}; {network}")
+    sharpness = summary["sharpness"]  # None or zero where the minimizer is flat in every direction
     typer.echo(
-        f"minimal loss {summary['minimal_loss']:.6g}, sharpness {summary['sharpness']:.4g}, stability limit "
-        f"{2 / summary['sharpness']:.4g}, asymptotic rate {summary['asymptotic_rate']:.4g}\n"
+        f"minimal loss {_number(summary['minimal_loss'], 6)}, sharpness {_number(sharpness or 0.0)}, stability limit "
+        f"{_number(2 / sharpness if sharpness else None)}, asymptotic rate {_number(summary['asymptotic_rate'])}\n"
     )
+    shown = summary["points"][:_MOST_SHOWN]
+    columns = {
+        "modes": [_modes(row["eigen_indices"]) for row in shown],
+        "loss": [_number(row["value"], 6) for row in shown],
+        "rank": [str(row["rank"]) for row in shown],
+        "index": [str(row["morse_index"]) for row in shown],
+        "nullity": [str(row["nullity"]) for row in shown],
+        "kind": [row["kind"] for row in shown],
+        "λ min": [_number(row["lambda_min"]) for row in shown],
+        "λ max": [_number(row["lambda_max"]) for row in shown],
+    }
+    if any(row["family_dim"] for row in shown):
+        columns["family"] = [str(row["family_dim"]) for row in shown]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("modes", "loss", "rank", "index", "nullity", "kind", "λ min", "λ max"):
+    for name in columns:
         table.add_column(name, justify="left" if name in ("modes", "kind") else "right", no_wrap=name != "modes")
-    for row in summary["points"][:_MOST_SHOWN]:
-        family = f", family of dimension {row['family_dim']}" if row["family_dim"] else ""
-        table.add_row(
-            _modes(row["eigen_indices"]),
-            f"{row['value']:.6g}",
-            str(row["rank"]),
-            str(row["morse_index"]),
-            str(row["nullity"]),
-            row["kind"] + family,
-            f"{row['lambda_min']:.4g}",
-            f"{row['lambda_max']:.4g}",
-        )
+    for cells in zip(*columns.values(), strict=True):
+        table.add_row(*cells)
     Console(highlight=False, markup=False).print(table)
     found = len(summary["points"])
     rest = f"; {found} found, the others are in --json and {TABLE}" if found > _MOST_SHOWN else ""
-    typer.echo(f"\n{min(found, _MOST_SHOWN)} of {summary['total']:,} critical points{rest}.")
+    typer.echo(f"\n{len(shown)} of {summary['total']:,} critical points{rest}.")
+    if "family" in columns:
+        typer.echo("Points of a family differ by a rotation among equal eigenvalues; its dimension is given.")
     if "folder" in summary:
         typer.echo(f"{summary['folder']}: {', '.join(summary['files'])}")

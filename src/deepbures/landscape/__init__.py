@@ -7,6 +7,8 @@ from deepbures.landscape._critical import CriticalPoints as CriticalPoints
 from deepbures.landscape._critical import critical_points as critical_points
 from deepbures.landscape._curvature import asymptotic_rate as asymptotic_rate
 from deepbures.landscape._curvature import sharpness as sharpness
+from deepbures.landscape._ends import SpectrumEnds as SpectrumEnds
+from deepbures.landscape._ends import spectrum_ends as spectrum_ends
 from deepbures.landscape._lanczos import HessianExtremes as HessianExtremes
 from deepbures.landscape._lanczos import hessian_extremes as hessian_extremes
 from deepbures.landscape._lanczos import hessian_matrix as hessian_matrix

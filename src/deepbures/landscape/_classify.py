@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 from typing import Any
 
 import jax
@@ -12,8 +13,15 @@ from scipy.optimize import linear_sum_assignment
 
 from deepbures._checks import check_number
 from deepbures.landscape._critical import CriticalPoint
-from deepbures.landscape._eigenvalues import checked_landscape, group_starts, leading_spectrum, num_usable
-from deepbures.landscape._modes import Modes
+from deepbures.landscape._eigenvalues import (
+    all_eigenvalues,
+    checked_landscape,
+    group_starts,
+    leading_spectrum,
+    num_usable,
+)
+from deepbures.landscape._inputs import check_network, check_target
+from deepbures.landscape._modes import ExactModes, Modes, modes_of
 from deepbures.landscape._spectrum import HessianSpectrum, group_of, hessian_spectrum
 from deepbures.metric import bures_wasserstein_distance_factors
 from deepbures.model import AbstractLoss, DeepLinearNetwork, Target
@@ -36,7 +44,7 @@ class Classification:
         Bures-Wasserstein distance of W Wᵀ and the nearest member of the family of that point: min over V of
         ‖W − Ω_J diag(w_J) Vᵀ‖.
     relative_distance : float
-        That over √tr Σ0.
+        That over √tr Σ0; where Σ0 is zero, 0 or infinite.
     is_at : bool
         Whether the relative distance is within the tolerance asked for.
     gradient_norm : float
@@ -88,11 +96,17 @@ class Classification:
         if self.point.kind == "minimizer" or not self.is_at:
             return text
         if self.escape is None:
-            missing = "flat to second order: training leaves it slowly, by modes that are not used"
-            return f"{text} It is {missing}."
+            return f"{text} {self._slope_of_unused_modes()}."
         i, j = self.escape
         way = f"in the place of mode {j + 1}" if j is not None else "in a column that no mode uses"
         return f"{text} Steepest way down: mode {i + 1} {way} (curvature {self.escape_curvature:.3g})."
+
+    def _slope_of_unused_modes(self) -> str:
+        """A mode of size s = a^N in the weights takes 2 √λ a^N off the exact loss, and less than a² off the others."""
+        if isinstance(modes_of(self.point.loss), ExactModes) and self.point.depth <= 2:
+            order = ("first", "second")[self.point.depth - 1]
+            return f"The loss has a kink here: letting in a mode that is not used lowers it to {order} order"
+        return "It is flat to second order: training leaves it slowly, by modes that are not used"
 
 
 def classify(net: DeepLinearNetwork, target: Target, loss: AbstractLoss, *, tol: float = 1e-3) -> Classification:
@@ -107,7 +121,7 @@ def classify(net: DeepLinearNetwork, target: Target, loss: AbstractLoss, *, tol:
     net : DeepLinearNetwork
         One network. A stack of PyTorch layers becomes one by `deepbures.torch.from_torch`.
     target : Target
-        With a known spectrum.
+        Any but `from_operator`; a dense matrix larger than 1024 is decomposed.
     loss : BuresWasserstein or Frobenius
         The loss.
     tol : float
@@ -139,11 +153,12 @@ def classify(net: DeepLinearNetwork, target: Target, loss: AbstractLoss, *, tol:
     ((0, 2), True, (1, 2))
     """
     check_number(tol, "tol", positive=True)
-    if net.batch_shape:
-        raise ValueError(f"One network is asked for, but a batch of shape {net.batch_shape} was given: use indexing.")
+    check_network(net)
+    check_target(target)
     if net.dim != target.dim:
         raise ValueError(f"net has dimension {net.dim}, but the target has {target.dim}.")
-    values, modes, *_ = checked_landscape(target, min(net.bottleneck, target.dim), loss, None, net.depth)
+    target, modes, *_ = checked_landscape(target, min(net.bottleneck, target.dim), loss, None, net.depth)
+    values = all_eigenvalues(target)
     w = np.asarray(net.end_to_end, np.float64)
     left, s, _ = np.linalg.svd(w, full_matrices=False)
     usable = num_usable(values, modes)
@@ -161,7 +176,7 @@ def classify(net: DeepLinearNetwork, target: Target, loss: AbstractLoss, *, tol:
     return Classification(
         point=point,
         distance=distance,
-        relative_distance=distance / total,
+        relative_distance=distance / total if total else math.inf if distance else 0.0,
         is_at=distance <= tol * total,
         gradient_norm=_gradient_norm(net, target, loss),
         rank=int((s > tol * s[0]).sum()) if s.any() else 0,
@@ -230,7 +245,7 @@ def _point(
         spectrum = hessian_spectrum(target, indices, loss, latent_dim=r, depth=net.depth)
     else:
         none = np.zeros(0, np.int64)
-        spectrum = HessianSpectrum(np.zeros(0), none, np.zeros(0, np.str_), none, none, is_minimizer=False)
+        spectrum = HessianSpectrum(np.zeros(0), none, np.zeros(0, np.str_), none, none, is_minimizer=usable == 0)
     groups = group_of(values)
     outside = np.setdiff1d(np.arange(len(values)), indices)
     taken = np.bincount(groups[list(indices)], minlength=groups[-1] + 1)
@@ -251,6 +266,7 @@ def _point(
             kind=kind,
             family_dim=int((taken * (sizes - taken)).sum()),
             latent_dim=net.latent_dim,
+            bottleneck=max(r, 1) if is_lower else bottleneck,
             depth=net.depth,
             target=target,
             loss=loss,

@@ -2,14 +2,15 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepbures._checks import check_integer
+from deepbures._checks import as_array, check_finite, check_integer
 from deepbures.landscape._eigenvalues import (
+    all_eigenvalues,
     checked_landscape,
     group_starts,
     leading_spectrum,
@@ -49,6 +50,8 @@ class CriticalPoint:
     family_dim : int
         Dimension of the family that comes from equal eigenvalues of the target: 0 for a point that is determined up to
         V.
+    latent_dim, bottleneck, depth : int
+        m, k and N: index and nullity are those at the balanced lift with the widths (m, k, …, k, n).
 
     Examples
     --------
@@ -67,6 +70,7 @@ class CriticalPoint:
     kind: str
     family_dim: int
     latent_dim: int
+    bottleneck: int
     depth: int
     target: Target = dataclasses.field(repr=False)
     loss: AbstractLoss = dataclasses.field(repr=False)
@@ -80,10 +84,11 @@ class CriticalPoint:
         return w
 
     def network(self, widths: Sequence[int] | None = None) -> DeepLinearNetwork:
-        """The balanced lift to given widths (d_0, …, d_N); by default (m, …, m, n) of the depth asked for."""
-        w = self.end_to_end()
-        sizes = (self.latent_dim,) * self.depth + (self.target.dim,) if widths is None else widths
-        return balanced_network(w, sizes)
+        """The balanced lift to given widths (d_0, …, d_N); by default (m, k, …, k, n) of the depth asked for."""
+        return balanced_network(self.end_to_end(), self._widths() if widths is None else widths)
+
+    def _widths(self) -> tuple[int, ...]:
+        return (self.latent_dim, *[self.bottleneck] * (self.depth - 1), self.target.dim)
 
     def lift(self, gauges: Sequence[Array]) -> DeepLinearNetwork:
         """Another network with the same end-to-end matrix: W_l ↦ G_l W_l G_{l−1}⁻¹, with G_0 = I and G_N = I.
@@ -100,19 +105,25 @@ class CriticalPoint:
                 f"{len(weights)}, but holds {len(gauges)}."
             )
         for layer, gauge in enumerate(gauges):
-            matrix = np.asarray(gauge)
+            matrix = np.asarray(as_array(gauge, f"gauges[{layer}]"))
             size = weights[layer].shape[0]
             if matrix.shape != (size, size):
                 raise ValueError(f"gauges[{layer}] must have shape ({size}, {size}), but has shape {matrix.shape}.")
+            check_finite(matrix, f"gauges[{layer}]")
+            try:
+                weights[layer + 1] = np.linalg.solve(matrix.T, weights[layer + 1].T).T
+            except np.linalg.LinAlgError:
+                raise ValueError(f"gauges[{layer}] must be invertible, but is singular.") from None
             weights[layer] = matrix @ weights[layer]
-            weights[layer + 1] = np.linalg.solve(matrix.T, weights[layer + 1].T).T
         return DeepLinearNetwork(weights)
 
     def spectrum(self) -> HessianSpectrum:
-        """All Hessian eigenvalues here, as `hessian_spectrum` gives them."""
-        return hessian_spectrum(
-            self.target, self.eigen_indices, self.loss, latent_dim=self.latent_dim, depth=self.depth
-        )
+        """All Hessian eigenvalues here, of `network()`, as `hessian_spectrum` gives them."""
+        if self.depth == 1 or self.bottleneck == self.latent_dim:
+            return hessian_spectrum(
+                self.target, self.eigen_indices, self.loss, latent_dim=self.latent_dim, depth=self.depth
+            )
+        return hessian_spectrum(self.target, self.eigen_indices, self.loss, widths=self._widths())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,6 +186,7 @@ class CriticalPoints:
             kind=str(self.kind[index]),
             family_dim=int(self.family_dim[index]),
             latent_dim=self.latent_dim,
+            bottleneck=self.eigen_indices.shape[1],
             depth=self.depth,
             target=self.target,
             loss=self.loss,
@@ -225,7 +237,7 @@ def critical_points(
     Parameters
     ----------
     target : Target
-        With a known spectrum (any but `from_operator` and dense matrices larger than 1024).
+        Any but `from_operator`. A dense matrix larger than 1024 is decomposed once, and the points keep that.
     rank : int
         k, in 1..min(n, m): the bottleneck.
     loss : BuresWasserstein or Frobenius
@@ -275,19 +287,22 @@ def critical_points(
     (0, 2) 2.0 1 strict saddle
     (1, 2) 4.0 2 strict saddle
     """
-    values, modes, k, m, n_layers = checked_landscape(target, rank, loss, latent_dim, depth)
+    target, modes, k, m, n_layers = checked_landscape(target, rank, loss, latent_dim, depth)
+    values = all_eigenvalues(target)
     sizes, used_ranks = _groups_of(values, modes), _ranks(ranks, k, modes)
     groups = Groups(sizes[1][: sizes[2]], np.asarray(modes.cost(values[sizes[0][: sizes[2]]]), np.float64))
     usable = groups.total
     if not modes.is_smooth and k > usable:
+        advice = f"Ask for a rank in 1..{usable}, or use" if usable else "Use"
         raise ValueError(
             f"rank is {k}, but the target has {usable} positive eigenvalues: without smoothing, the loss is not "
-            f"differentiable at matrices with more columns than that in use. Ask for a rank in 1..{max(usable, 1)}, or "
-            "use BuresWasserstein(tau) or Frobenius."
+            f"differentiable at matrices with more columns than that in use. {advice} smoothing, "
+            "BuresWasserstein(tau), or Frobenius."
         )
     span = _index_range(morse_index)
     if num is not None:
         num = check_integer(num, "num", 1)
+    max_value = _bound(max_value)
     total = sum(count_choices(groups, r) for r in used_ranks)
     spans = {r: _inversions(span, r, m, usable, n_layers) for r in used_ranks}
     everything = float(np.asarray(modes.cost(values), np.float64).sum())
@@ -319,23 +334,37 @@ def _ranks(ranks: int | Sequence[int] | None, k: int, modes: Modes) -> list[int]
     allowed = range(k + 1) if modes.is_smooth else range(k, k + 1)
     if ranks is None:
         return list(allowed)
-    asked = [ranks] if isinstance(ranks, (int, np.integer)) else list(ranks)
-    for r in asked:
-        check_integer(r, "ranks", 0, k, why=" (the rank)")
+    if np.ndim(ranks) > 1 or np.size(ranks) == 0:
+        raise ValueError(f"ranks must be a whole number or a sequence of at least one, but {ranks!r} was given.")
+    asked = list(ranks) if np.ndim(ranks) and isinstance(ranks, Iterable) else [ranks]
+    checked = sorted({check_integer(r, "ranks", 0, k, why=" (the rank)") for r in asked})
+    for r in checked:
         if r not in allowed:
             raise ValueError(
                 f"ranks holds {r}, but without smoothing the loss is not differentiable below the full rank {k}. Ask "
                 f"for rank={r} instead."
             )
-    return sorted({int(r) for r in asked})
+    return checked
 
 
 def _index_range(morse_index: int | tuple[int, int] | None) -> tuple[int, int] | None:
     if morse_index is None:
         return None
-    low, high = (morse_index, morse_index) if isinstance(morse_index, (int, np.integer)) else morse_index
-    check_integer(low, "morse_index", 0)
-    return int(low), check_integer(high, "morse_index", int(low), why=" (the lower end)")
+    span = (morse_index, morse_index) if np.ndim(morse_index) == 0 else morse_index
+    if not isinstance(span, Sequence) or len(span) != 2:
+        raise ValueError(f"morse_index must be a whole number or a pair (lowest, highest), but is {morse_index!r}.")
+    low, high = (check_integer(end, "morse_index", 0) for end in span)
+    return low, check_integer(high, "morse_index", low, why=" (the lower end)")
+
+
+def _bound(max_value: float) -> float:
+    try:
+        bound = float(max_value)
+    except (TypeError, ValueError):
+        raise TypeError(f"max_value must be a number, but {max_value!r} was given.") from None
+    if math.isnan(bound):
+        raise ValueError("max_value must be a number, but nan was given.")
+    return bound
 
 
 def _null_index(r: int, m: int, usable: int, depth: int) -> int:

@@ -6,8 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepbures._checks import check_integer
+from deepbures.landscape._inputs import check_target
 from deepbures.landscape._modes import Modes, modes_of
 from deepbures.model import AbstractLoss, Target
+from deepbures.model._covariance import ProductCovariance, SpectralCovariance
+from deepbures.model._target import _without_noise
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -18,29 +21,44 @@ _EQUAL = 64 * float(np.finfo(np.float64).eps)
 
 def checked_landscape(
     target: Target, rank: int, loss: AbstractLoss, latent_dim: int | None, depth: int
-) -> tuple[Floats, Modes, int, int, int]:
-    """All eigenvalues, the closed forms of the loss, k, m and N."""
+) -> tuple[Target, Modes, int, int, int]:
+    """The target with its whole spectrum, the closed forms of the loss, k, m and N."""
     modes = modes_of(loss)
+    if np.ndim(modes.threshold()) > 0:
+        raise ValueError(
+            f"A batch of losses (tau of shape {np.shape(modes.threshold())}) was given: ask for one at a time."
+        )
+    check_target(target)
     if np.ndim(target.mean) != 1:
         raise ValueError(
             f"A batch of targets (batch shape {np.shape(target.mean)[:-1]}) was given: ask for one at a time."
         )
     k = check_integer(rank, "rank", 1, target.dim, why=" (the dimension of the target)")
     m = k if latent_dim is None else check_integer(latent_dim, "latent_dim", k, why=" (the rank)")
-    n_layers = check_integer(depth, "depth", 1)
-    return all_eigenvalues(target), modes, k, m, n_layers
+    most = (2**63 - 1) // (m * (m + target.dim))
+    n_layers = check_integer(depth, "depth", 1, most, why=" (for less than 2⁶³ weights)")
+    return _decomposed(target), modes, k, m, n_layers
+
+
+def _decomposed(target: Target) -> Target:
+    """The target with its whole spectrum: a dense matrix that was kept as it is is decomposed here."""
+    covariance = target.covariance
+    if not isinstance(covariance, ProductCovariance):
+        return target
+    if callable(covariance.operator):
+        raise ValueError(
+            f"This target of dimension {target.dim} is known through products only, so that not all of its eigenvalues "
+            "are at hand. Build it with Target.from_factor, from_samples, from_covariance or from_spectrum."
+        )
+    matrix = np.asarray(covariance.operator)
+    values, vectors = np.linalg.eigh(matrix / 2 + matrix.T / 2)
+    values, vectors = values[::-1], vectors[:, ::-1]
+    return Target(target.mean, SpectralCovariance(vectors, _without_noise(values, target.dim, np)))
 
 
 def all_eigenvalues(target: Target) -> Floats:
-    """All n eigenvalues, descending."""
-    values = target.eigenvalues
-    if values is None:
-        raise ValueError(
-            f"This target of dimension {target.dim} is known through products only, so that not all of its eigenvalues "
-            "are at hand. Build it with Target.from_factor, from_samples or from_spectrum, or decompose the matrix "
-            "yourself: Target.from_spectrum(*numpy.linalg.eigh(matrix))."
-        )
-    return np.asarray(values, np.float64)
+    """All n eigenvalues, descending, of a target that knows them."""
+    return np.asarray(target.eigenvalues, np.float64)
 
 
 def leading_spectrum(target: Target, num: int) -> tuple[Floats, NDArray[Any]]:

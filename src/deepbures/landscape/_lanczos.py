@@ -9,10 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator
 
 from deepbures._checks import check_integer, check_number
+from deepbures.landscape._inputs import check_loss, check_network, check_target
 from deepbures.model import AbstractLoss, DeepLinearNetwork, Target
+from deepbures.model._eigsh import seeded_eigsh
 from deepbures.model._network import multiply_layers
 
 Array = Any
@@ -86,12 +88,12 @@ def _split(flat: Array, weights: tuple[Array, ...]) -> tuple[Array, ...]:
     return tuple(part.reshape(weight.shape) for part, weight in zip(parts, weights, strict=True))
 
 
-def _checked(net: DeepLinearNetwork, target: Target) -> tuple[Array, ...]:
-    if net.batch_shape or np.ndim(target.mean) != 1:
-        raise ValueError(
-            f"One network and one target are asked for, but batches of shape {net.batch_shape} and "
-            f"{np.shape(target.mean)[:-1]} were given."
-        )
+def _checked(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> tuple[Array, ...]:
+    check_network(net)
+    check_target(target)
+    check_loss(loss)
+    if np.ndim(target.mean) != 1:
+        raise ValueError(f"One target is asked for, but a batch of shape {np.shape(target.mean)[:-1]} was given.")
     if net.dim != target.dim:
         raise ValueError(f"net has dimension {net.dim}, but the target has {target.dim}.")
     return tuple(jnp.asarray(np.asarray(weight, np.float64)) for weight in net.weights)
@@ -156,7 +158,7 @@ def hessian_extremes(
     check_integer(max_products, "max_products", 1)
     rng = np.random.default_rng(check_integer(seed, "seed", 0))
     with jax.enable_x64(True):
-        weights = _checked(net, target)
+        weights = _checked(net, target, loss)
         size = sum(weight.size for weight in weights)
         count = 0
 
@@ -200,12 +202,12 @@ def _ends(
     plain = LinearOperator((size, size), matvec=product, dtype=np.float64)
     options = {"v0": start, "maxiter": rounds}
     rough = min(size - 1, 8)
-    (largest,) = eigsh(plain, k=1, which="LM", tol=0.1, ncv=rough, return_eigenvectors=False, **options)
+    (largest,) = seeded_eigsh(plain, k=1, which="LM", tol=0.1, ncv=rough, return_eigenvectors=False, **options)
     shift = 2 * abs(float(largest)) or 1.0
     shifted = LinearOperator(
         (size, size), matvec=lambda flat: product(flat) + shift * flat.reshape(-1), dtype=np.float64
     )
-    values, vectors = eigsh(shifted, k=2, which="BE", tol=tol / 3, ncv=krylov, **options)
+    values, vectors = seeded_eigsh(shifted, k=2, which="BE", tol=tol / 3, ncv=krylov, **options)
     return values - shift, vectors
 
 
@@ -241,7 +243,7 @@ def hessian_matrix(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -
     [[8.0, 4.0], [4.0, 2.0]]
     """
     with jax.enable_x64(True):
-        weights = _checked(net, target)
+        weights = _checked(net, target, loss)
         size = sum(weight.size for weight in weights)
         if size > _MOST_PARAMETERS:
             raise ValueError(

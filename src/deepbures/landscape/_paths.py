@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from deepbures._checks import as_array, check_integer
+from deepbures._checks import as_array, check_finite, check_integer
 from deepbures.landscape._critical import CriticalPoint
+from deepbures.landscape._inputs import check_loss, check_network, check_target
 from deepbures.metric._procrustes import polar_factor
 from deepbures.model import AbstractLoss, DeepLinearNetwork, Target
 from deepbures.model._network import multiply_layers
@@ -132,6 +133,8 @@ def loss_along_path(
     ([4.0, 1.0], True)
     """
     num = check_integer(num, "num", 2)
+    check_target(target)
+    check_loss(loss)
     if kind not in ("straight", "bures", "layers"):
         raise ValueError(f"kind must be one of 'straight', 'bures' and 'layers', but {kind!r} was given.")
     positions = np.linspace(0.0, 1.0, num)
@@ -210,6 +213,9 @@ def quadratic_model(
     >>> model.losses.tolist(), model.model.tolist()                       # (w − 2)² is its own model
     ([1.0, 0.0, 1.0], [1.0, 0.0, 1.0])
     """
+    check_network(net)
+    check_target(target)
+    check_loss(loss)
     weights = [np.asarray(weight, np.float64) for weight in net.weights]
     steps = [np.asarray(step, np.float64) for step in direction]
     if [step.shape for step in steps] != [weight.shape for weight in weights]:
@@ -221,6 +227,9 @@ def quadratic_model(
     if not length > 0 or not np.isfinite(length):
         raise ValueError(f"direction must be finite and not zero, but has length {length}.")
     distances = np.atleast_1d(np.asarray(as_array(radii, "radii"), np.float64))
+    if distances.ndim > 1:
+        raise ValueError(f"radii must be a list of numbers, but have shape {distances.shape}.")
+    check_finite(distances, "radii")
     steps = [step / length for step in steps]
     with jax.enable_x64(True):
         losses, slope, curvature, value = _line(weights, steps, jnp.asarray(distances), target, loss)
@@ -250,6 +259,7 @@ def _matrix(end: End, name: str) -> Floats:
     w = np.asarray(end.end_to_end if isinstance(end, DeepLinearNetwork) else as_array(end, name), np.float64)
     if w.ndim != 2:
         raise ValueError(f"{name} must be one matrix (n, m) or one network, but has shape {w.shape}.")
+    check_finite(w, name)
     return w
 
 

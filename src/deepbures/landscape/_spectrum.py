@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepbures._checks import check_integer, check_widths
-from deepbures.landscape._eigenvalues import checked_landscape, group_starts, num_usable
+from deepbures.landscape._eigenvalues import all_eigenvalues, checked_landscape, group_starts, num_usable
+from deepbures.landscape._inputs import check_target
 from deepbures.landscape._modes import Modes
 from deepbures.model import AbstractLoss, Target
 
@@ -139,7 +140,8 @@ def hessian_spectrum(
     Parameters
     ----------
     target : Target
-        With a known spectrum λ_1 ≥ … ≥ λ_n.
+        With eigenvalues λ_1 ≥ … ≥ λ_n; any but `from_operator`. (A dense matrix larger than 1024 is decomposed in every
+        call: for many points pass the target of `critical_points(...)`, which does that once.)
     eigen_indices : sequence of int
         J, from 0, without repetition, each λ_j above τ (without smoothing, above 0). May be empty for smooth losses.
     loss : BuresWasserstein or Frobenius
@@ -177,11 +179,12 @@ def hessian_spectrum(
     >>> spectrum.morse_index, spectrum.stability_limit
     (1, 1.0)
     """
+    check_target(target)
     chosen = _checked_indices(eigen_indices, target.dim)
     r = len(chosen)
     if widths is None:
+        hidden: tuple[int, ...] = ()
         columns = max(r, 1) if latent_dim is None else latent_dim
-        hidden: tuple[int, ...] = (columns,) * (depth - 1)
     else:
         sizes = check_widths(widths)
         columns, hidden, depth = sizes[0], sizes[1:-1], len(sizes) - 1
@@ -189,19 +192,15 @@ def hessian_spectrum(
             raise ValueError(
                 f"widths must lead from latent_dim to the dimension {target.dim} of the target, but are {sizes}."
             )
-    values, modes, _, m, n_layers = checked_landscape(target, max(r, 1), loss, columns, depth)
+    target, modes, _, m, n_layers = checked_landscape(target, max(r, 1), loss, columns, depth)
+    values = all_eigenvalues(target)
     _check_usable(chosen, values, modes)
-    if hidden and min(hidden) < r:
-        raise ValueError(f"The hidden widths {hidden} must be at least {r}, the number of eigen_indices.")
-    if hidden and not modes.is_smooth and min(*hidden, m) > r:
-        raise ValueError(
-            f"Without smoothing, a bottleneck of {min(*hidden, m)} above the rank {r} leaves room for modes in the "
-            "direction of which the loss has a kink: there is no Hessian. Use widths with that bottleneck, or "
-            "BuresWasserstein(tau)."
-        )
+    _check_room(r, m, hidden, n_layers, modes)
     parts = _function_space(values, modes, chosen, m)
     if n_layers > 1:
+        # Hidden widths that are not given are m, and may be very many.
         num_parameters = sum(a * b for a, b in zip((m, *hidden), (*hidden, target.dim), strict=True))
+        num_parameters += 0 if hidden else (n_layers - 1) * m * m
         parts = _parameter_space(parts, values, modes, num_parameters, n_layers)
     usable = num_usable(values, modes)
     bottleneck = min(m, *hidden, target.dim)
@@ -221,7 +220,29 @@ def _counts_agree(values: Floats, chosen: Ints) -> bool:
     return bool(np.array_equal(np.sort(groups[chosen]), groups[: len(chosen)]))
 
 
+def _check_room(r: int, m: int, hidden: tuple[int, ...], depth: int, modes: Modes) -> None:
+    """Refuse widths that do not carry r modes, or where the loss has no Hessian."""
+    if hidden and min(hidden) < r:
+        raise ValueError(f"The hidden widths {hidden} must be at least {r}, the number of eigen_indices.")
+    if modes.is_smooth:
+        return
+    if r == 0:
+        raise ValueError(
+            "eigen_indices must hold at least one mode: without smoothing, the loss is differentiable on matrices of "
+            "one rank, and those of rank 0 are a single point. Use BuresWasserstein(tau)."
+        )
+    bottleneck = min(*hidden, m) if hidden else m
+    if depth > 1 and bottleneck > r:
+        raise ValueError(
+            f"Without smoothing, a bottleneck of {bottleneck} above the rank {r} leaves room for modes in the "
+            "direction of which the loss has a kink: there is no Hessian. Use widths with that bottleneck, or "
+            "BuresWasserstein(tau)."
+        )
+
+
 def _checked_indices(eigen_indices: Sequence[int], n: int) -> Ints:
+    if np.ndim(eigen_indices) != 1:
+        raise TypeError(f"eigen_indices must be a sequence of whole numbers, but {eigen_indices!r} was given.")
     chosen = [check_integer(j, "eigen_indices", 0, n - 1, why=" (they count from 0)") for j in eigen_indices]
     repeated = sorted({j for j in chosen if chosen.count(j) > 1})
     if repeated:
@@ -240,26 +261,47 @@ def _check_usable(chosen: Ints, values: Floats, modes: Modes) -> None:
         )
 
 
+def exchange_curvature(values: Floats, modes: Modes, i: Ints, j: Ints) -> Floats:
+    """Curvature towards mode i in the place of mode j: exactly zero where their eigenvalues are equal."""
+    groups = group_of(values)
+    return np.where(groups[i] == groups[j], 0.0, modes.exchange(values[i], values[j]))
+
+
+def null_curvature(values: Floats, modes: Modes, i: Ints) -> Floats:
+    """Curvature of adding mode i in a column of its own: exactly zero where its eigenvalue is at the threshold."""
+    at_threshold = np.abs(values[i] - float(modes.threshold())) <= 64 * np.finfo(np.float64).eps * values[0]
+    return np.where(at_threshold, 0.0, modes.null(values[i]))
+
+
+def curvature_factor(
+    values: Floats, modes: Modes, i: Ints, j: Ints, depth: int, *, exchange: bool | NDArray[np.bool_] = False
+) -> Floats:
+    """What a curvature in the directions of modes i and j is multiplied by at the balanced lift.
+
+    g(w_i, w_j); for the exchange of i for j, where i is not used, w_j^p.
+    """
+    # w² where a mode is used; the first one of an exchange is not.
+    squares = np.maximum(modes.squares(values), 0.0)
+    a, b = squares[j], np.where(exchange, squares[j], squares[i])
+    return np.where(exchange, a ** ((depth - 1) / depth), _geometric_sum(a, b, depth))
+
+
 def _function_space(
     values: Floats, modes: Modes, chosen: Ints, m: int
 ) -> tuple[Floats, Ints, NDArray[np.str_], Ints, Ints]:
     n, r = len(values), len(chosen)
-    groups = group_of(values)
     others = np.setdiff1d(np.arange(n), chosen)
     i, j = (grid.ravel() for grid in np.meshgrid(others, chosen, indexing="ij"))
-    exchange = np.where(groups[i] == groups[j], 0.0, modes.exchange(values[i], values[j])) if r else np.zeros(0)
     upper, lower = np.triu_indices(r, 1)
     first, second = chosen[upper], chosen[lower]
     blocks: list[tuple[Any, int, Any, Any, Any]] = [
-        (exchange, 1, "exchange", i, j),
+        (exchange_curvature(values, modes, i, j), 1, "exchange", i, j),
         (modes.pair(values[chosen], values[chosen]), 1, "scale", chosen, chosen),
         (modes.pair(values[first], values[second]), 1, "pair", first, second),
     ]
     flat = r * (r - 1) // 2 + r * (m - r)
     if m > r and modes.is_smooth:
-        threshold = np.abs(values[others] - float(modes.threshold())) <= 64 * np.finfo(np.float64).eps * values[0]
-        null = np.where(threshold, 0.0, modes.null(values[others]))
-        blocks.append((null, m - r, "null", others, np.full(len(others), -1)))
+        blocks.append((null_curvature(values, modes, others), m - r, "null", others, np.full(len(others), -1)))
     if flat:
         blocks.append((np.zeros(1), flat, "flat", np.full(1, -1), np.full(1, -1)))
     return _joined(blocks)
@@ -275,17 +317,23 @@ def _parameter_space(
     moving = np.isin(parts[2], ("exchange", "scale", "pair"))
     curvatures, directions = parts[0][moving], parts[2][moving]
     first, second = parts[3][moving], parts[4][moving]
-    # w² where a mode is used; the first one of an exchange is not.
-    squares = np.maximum(modes.squares(values), 0.0)
-    a, b = squares[second], squares[np.where(directions == "exchange", second, first)]
-    layers = np.arange(depth)[:, None]
-    mixed = (a[None, :] ** ((depth - 1 - layers) / depth) * b[None, :] ** (layers / depth)).sum(0)
-    factor = np.where(directions == "exchange", a ** ((depth - 1) / depth), mixed)
+    factor = curvature_factor(values, modes, first, second, depth, exchange=directions == "exchange")
     blocks: list[tuple[Any, int, Any, Any, Any]] = [(curvatures * factor, 1, directions, first, second)]
     flat = num_parameters - len(curvatures)
     if flat:
         blocks.append((np.zeros(1), flat, "flat", np.full(1, -1), np.full(1, -1)))
     return _joined(blocks)
+
+
+def _geometric_sum(a: Floats, b: Floats, depth: int) -> Floats:
+    """The sum g = Σ_{l=1..N} A^{(N−l)/N} B^{(l−1)/N}, A, B > 0, for any depth.
+
+    With A ≥ B and x = ln(A/B)/N it is A^{(N−1)/N} (1 − e^{−Nx}) / (1 − e^{−x}), and N A^{(N−1)/N} for A = B.
+    """
+    high, low = np.maximum(a, b), np.minimum(a, b)
+    step = np.log(high / low) / depth
+    terms = np.where(step > 0, np.expm1(-depth * step) / np.expm1(-np.where(step > 0, step, 1.0)), float(depth))
+    return high ** ((depth - 1) / depth) * terms
 
 
 def _joined(blocks: list[tuple[Any, int, Any, Any, Any]]) -> tuple[Floats, Ints, NDArray[np.str_], Ints, Ints]:

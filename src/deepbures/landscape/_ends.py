@@ -1,0 +1,77 @@
+"""The ends of the Hessian spectra of many critical points at once."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepbures.landscape._critical import CriticalPoints
+from deepbures.landscape._eigenvalues import all_eigenvalues
+from deepbures.landscape._modes import Modes, modes_of
+from deepbures.landscape._spectrum import curvature_factor, exchange_curvature, null_curvature
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+# Curvatures held at a time.
+_ENTRIES = 2_000_000
+
+
+class SpectrumEnds(NamedTuple):
+    """λ_min, λ_max and the smallest |λ| that is not zero (NaN if all are), of each point."""
+
+    smallest: Floats
+    largest: Floats
+    least: Floats
+
+    @property
+    def relative_condition(self) -> Floats:
+        """λ_max / |λ_min|; infinite if λ_min is zero."""
+        return _ratio(self.largest, np.abs(self.smallest))
+
+    @property
+    def absolute_condition(self) -> Floats:
+        """λ_max over the smallest |λ| that is not zero."""
+        return _ratio(self.largest, self.least)
+
+
+def _ratio(above: Floats, below: Floats) -> Floats:
+    return np.where(below == 0, np.inf, above / np.where(below == 0, 1.0, below))
+
+
+def spectrum_ends(points: CriticalPoints) -> SpectrumEnds:
+    """What `point.spectrum()` says of each point, without a loop over them."""
+    values, modes = all_eigenvalues(points.target), modes_of(points.loss)
+    ends = SpectrumEnds(*(np.zeros(len(points)) for _ in SpectrumEnds._fields))
+    for rank in np.unique(points.rank).tolist():
+        rows = np.flatnonzero(points.rank == rank)
+        size = max(_ENTRIES // (len(values) * max(rank, 1) + rank**2), 1)
+        for start in range(0, len(rows), size):
+            block = rows[start : start + size]
+            found = _of_block(points.eigen_indices[block, :rank], values, modes, points.latent_dim, points.depth)
+            for column, part in zip(ends, found, strict=True):
+                column[block] = part
+    return ends
+
+
+def _of_block(chosen: Ints, values: Floats, modes: Modes, m: int, depth: int) -> tuple[Floats, Floats, Floats]:
+    """The ends for some points of one rank r, whose modes are the rows of `chosen`; NaN marks what is no direction."""
+    num, r = chosen.shape
+    used = np.zeros((num, len(values)), bool)
+    np.put_along_axis(used, chosen, True, axis=1)
+    parts = []
+    if r:
+        i, j = np.arange(len(values))[None, :, None], chosen[:, None, :]
+        exchange = exchange_curvature(values, modes, i, j) * curvature_factor(values, modes, j, j, depth, exchange=True)
+        parts.append(np.where(used[:, :, None], np.nan, exchange).reshape(num, -1))
+        first, second = (chosen[:, index] for index in np.triu_indices(r))
+        pairs = modes.pair(values[first], values[second])
+        parts.append(pairs * curvature_factor(values, modes, first, second, depth))
+    if depth == 1 and m > r and modes.is_smooth:
+        parts.append(np.where(used, np.nan, null_curvature(values, modes, np.arange(len(values)))))
+    if depth > 1 or r * (r - 1) // 2 + r * (m - r):
+        parts.append(np.zeros((num, 1)))
+    every = np.concatenate(parts, axis=1)
+    size = np.where(every == 0, np.nan, np.abs(every))
+    least = np.where(np.isnan(size), np.inf, size).min(1)
+    return np.nanmin(every, 1), np.nanmax(every, 1), np.where(np.isinf(least), np.nan, least)
