@@ -2,6 +2,9 @@
 
 from deepbures.experiments._bounds import Bounds as Bounds
 from deepbures.experiments._bounds import bounds as bounds
+from deepbures.experiments._curves import Curve as Curve
+from deepbures.experiments._curves import Curves as Curves
+from deepbures.experiments._curves import curves as curves
 from deepbures.experiments._descent import Descent as Descent
 from deepbures.experiments._descent import descent as descent
 from deepbures.experiments._grid import Grid as Grid
