@@ -19,7 +19,10 @@ Floats = NDArray[np.float64]
 
 SMIN = 1.0
 BOUNDS = ("flow-exact", "flow-derived", "flow-paper", "flow-bottleneck")
+SEPARATED = 8.0 * 0.5 ** np.arange(DIM)
+"""Eigenvalues of the target of small starts: well apart, so that one mode is learned after the other."""
 _BOTTLENECK = 5
+_SMALL = 1e-3
 _NUM_RECORDS = 120
 
 RUNS: tuple[tuple[str, str, int, float], ...] = (
@@ -43,7 +46,8 @@ class Curve:
     Attributes
     ----------
     start : "close" or "small"
-        Near the target with half of the largest margin, bottleneck 20; or balanced and small, bottleneck 5.
+        Near the "zipf" target with smin = 1 with half of the largest margin, bottleneck 20; or balanced with singular
+        values of about 1e-3, bottleneck 5, for a target with the eigenvalues 8, 4, 2, ….
     loss, depth, tau
         What was trained.
     times, excess : array (R,)
@@ -154,11 +158,12 @@ class Curves:
 
     def _balanced(self) -> Finding:
         layers = [c for c in self.curves if c.depth < _DEEP]
-        gaps = max((float(c.balancedness_gap.max()) for c in layers), default=0.0)
+        close, small = ([float(c.balancedness_gap.max()) for c in layers if c.start == s] for s in ("close", "small"))
+        long = f"; in long ones, where a stabilized method takes over: {max(small):.2g}" if small else ""
         return Finding(
             "Gradient flow keeps a balanced network balanced.",
-            gaps < 1e-7,
-            f"Largest gap over {len(layers)} runs that integrate all layers: {gaps:.2g}.",
+            max(close, default=0.0) < 1e-8,
+            f"Largest gap over {len(close)} runs from close starts: {max(close, default=0.0):.2g}{long}.",
         )
 
     def _bounds(self) -> Finding:
@@ -181,7 +186,7 @@ class Curves:
         ordered = all((np.diff(c.plateaus[:, 3]) > 0).all() for c in runs if len(c.plateaus))
         told = "; ".join(f"{c.label}: rank {', '.join(str(int(r)) for r in c.plateaus[:, 0])}" for c in runs)
         return Finding(
-            "From small starts the modes are learned one after the other, largest first, saddle by saddle.",
+            "From small starts the modes are learned one after the other, with stays at the saddles between.",
             bool(ordered and all(len(c.plateaus) for c in runs)),
             f"Saddles passed, {told}.",
         )
@@ -203,7 +208,10 @@ def curves(
     keep: Keeper = compute_all,
     runs: tuple[tuple[str, str, int, float], ...] | None = None,
 ) -> Curves:
-    """The curves behind the grid: single runs on the "zipf" target with smin = 1, everything recorded.
+    """The curves behind the grid: single runs, everything recorded.
+
+    From starts close to the "zipf" target with smin = 1; and from small starts, with a bottleneck of 5, to a target
+    with the eigenvalues 8, 4, 2, ….
 
     Parameters
     ----------
@@ -260,15 +268,15 @@ def _curve(start: str, loss: str, depth: int, tau: float, piece: Piece) -> Curve
 
 
 def _run(start: str, loss_name: str, depth: int, tau: float, seed: int) -> Piece:
-    target = zipf_target(SMIN, seed)
+    target = zipf_target(SMIN, seed) if start == "close" else Target.from_spectrum(SEPARATED, key=seed)
     loss: AbstractLoss = BuresWasserstein(tau) if loss_name == "bw" else Frobenius()
     if start == "close":
         net = initialize((DIM,) * (depth + 1), "close", key=seed, target=target, tau=tau)
         horizon = HORIZON
     else:
         # The same end-to-end size at every depth: the square of the scale is the variance of an output.
-        net = initialize((_BOTTLENECK,) * depth + (DIM,), "balanced", scale=0.03, key=seed, target=target)
-        horizon = 1000.0
+        net = initialize((_BOTTLENECK,) * depth + (DIM,), "balanced", scale=_SMALL, key=seed, target=target)
+        horizon = 1e5
     run = gradient_flow(
         net,
         target,

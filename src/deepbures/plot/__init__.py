@@ -12,6 +12,9 @@ except ImportError as error:
         f'Figures need matplotlib, which could not be imported ({error}): pip install "deepbures[plot]"'
     ) from None
 
+from deepbures.plot._curve_experiments import plot_bounds_on_curves as plot_bounds_on_curves
+from deepbures.plot._curve_experiments import plot_curve_records as plot_curve_records
+from deepbures.plot._curve_experiments import plot_saddles as plot_saddles
 from deepbures.plot._curves import panel_names as panel_names
 from deepbures.plot._curves import plot_excess as plot_excess
 from deepbures.plot._curves import plot_loss as plot_loss

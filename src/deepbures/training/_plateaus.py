@@ -56,9 +56,10 @@ def plateaus(run: Trajectory, target: Target, loss: AbstractLoss, *, width: floa
 
         L_r − width · (L_r − L_{r+1}) ≤ L ≤ L_r + width · (L_{r−1} − L_r),
 
-    for r = 0..k − 1, k the bottleneck. From small starts gradient flow learns one mode after the other, and visits
-    these saddles in this order. Crossings are interpolated between records (in log time from the first positive one
-    on), so their accuracy is that of the records.
+    for r = 0..k − 1, k the bottleneck; and it is slow there: its squared gradient norm, the speed at which the loss
+    falls, is at its least below half of the largest in the fall that follows. From small starts gradient flow learns
+    one mode after the other, and visits these saddles in this order. Crossings are interpolated between records (in
+    log time from the first positive one on), so their accuracy is that of the records.
 
     Parameters
     ----------
@@ -84,9 +85,9 @@ def plateaus(run: Trajectory, target: Target, loss: AbstractLoss, *, width: floa
     Examples
     --------
     >>> import deepbures as db
-    >>> target, loss = db.Target.from_spectrum([9.0, 1.0], key=0), db.BuresWasserstein()
-    >>> start = db.initialize((2, 2, 2, 2), "balanced", scale=0.01, key=0, target=target)
-    >>> run = db.gradient_flow(start, target, loss, 200.0)
+    >>> target, loss = db.Target.from_spectrum([9.0, 1.0], key=0), db.BuresWasserstein(tau=0.1)
+    >>> start = db.initialize((2, 2, 2), "balanced", scale=0.01, key=0, target=target)
+    >>> run = db.gradient_flow(start, target, loss, 1000.0)
     >>> [(plateau.rank, plateau.left) for plateau in db.plateaus(run, target, loss)]
     [(0, True), (1, True)]
     """
@@ -98,6 +99,7 @@ def plateaus(run: Trajectory, target: Target, loss: AbstractLoss, *, width: floa
     check_number(width, "width", positive=True)
     if width >= 0.5:
         raise ValueError(f"width must be below 1/2, but {width} was given.")
+    speed = np.asarray(run["gradient_norm"], np.float64) ** 2
     at = np.asarray(run.steps if run.times is None else run.times, np.float64)
     k = run.network.bottleneck
     zero = float(loss.value(np.zeros((target.dim, 1), target.dtype), target))
@@ -109,7 +111,7 @@ def plateaus(run: Trajectory, target: Target, loss: AbstractLoss, *, width: floa
         if drop <= 0:  # a mode that cannot be used, or that costs nothing: no saddle
             continue
         stay = _stay(at, losses, levels[r] + width * rise, levels[r] - width * drop)
-        if stay is not None:
+        if stay is not None and _is_slow(losses, speed, levels[r] + width * rise, levels[r] - width * drop):
             begin, end, left = stay
             found.append(Plateau(r, float(levels[r]), begin, end, left))
     return tuple(found)
@@ -122,6 +124,13 @@ def _stay(at: Floats, losses: Floats, upper: float, lower: float) -> tuple[float
     begin = _crossing(at, losses, upper)
     end = _crossing(at, losses, lower)
     return (at[0] if begin is None else begin), (float(at[-1]) if end is None else end), end is not None
+
+
+def _is_slow(losses: Floats, speed: Floats, upper: float, lower: float) -> bool:
+    """Whether the least speed within a band is below half of the largest after it."""
+    within = (losses <= upper) & (losses >= lower)
+    after = losses < lower
+    return not after.any() or bool(speed[within].min() < speed[after].max() / 2)
 
 
 def _crossing(at: Floats, losses: Floats, level: float) -> float | None:
