@@ -33,7 +33,7 @@ def plot_bounds_on_curves(record: Curves) -> Figure:
     >>> from deepbures.experiments import curves
     >>> from deepbures.plot import plot_bounds_on_curves
     >>> figure = plot_bounds_on_curves(curves(runs=(("close", "bw", 1, 0.0),)))
-    >>> figure.axes[0].get_title()
+    >>> figure.axes[0].get_title(loc="left")
     'depth 1, τ = 0'
     """
     chosen = [curve for curve in record.curves if curve.bounds and curve.depth < _DEEP]
