@@ -12,6 +12,9 @@ except ImportError as error:
         f'Figures need matplotlib, which could not be imported ({error}): pip install "deepbures[plot]"'
     ) from None
 
+from deepbures.plot._bounds_experiments import plot_margins as plot_margins
+from deepbures.plot._bounds_experiments import plot_smoothing as plot_smoothing
+from deepbures.plot._bounds_experiments import plot_tightness as plot_tightness
 from deepbures.plot._curve_experiments import plot_bounds_on_curves as plot_bounds_on_curves
 from deepbures.plot._curve_experiments import plot_curve_records as plot_curve_records
 from deepbures.plot._curve_experiments import plot_saddles as plot_saddles
@@ -19,6 +22,9 @@ from deepbures.plot._curves import panel_names as panel_names
 from deepbures.plot._curves import plot_excess as plot_excess
 from deepbures.plot._curves import plot_loss as plot_loss
 from deepbures.plot._curves import plot_records as plot_records
+from deepbures.plot._grid_experiments import plot_descent_against_flow as plot_descent_against_flow
+from deepbures.plot._grid_experiments import plot_slopes as plot_slopes
+from deepbures.plot._grid_experiments import plot_slopes_by_depth as plot_slopes_by_depth
 from deepbures.plot._hessian_experiments import plot_critical_paths as plot_critical_paths
 from deepbures.plot._hessian_experiments import plot_curvatures as plot_curvatures
 from deepbures.plot._hessian_experiments import plot_hessian_blow_up as plot_hessian_blow_up

@@ -99,7 +99,106 @@ class Experiment:
         check_file_name(self.name, "an experiment")
 
 
-EXPERIMENTS: tuple[Experiment, ...] = ()
+_OWN = "deepbures.experiments:"
+_PLOT = "deepbures.plot:"
+
+
+def _images(name: str, title: str, what: str, faces: str | None = None) -> Experiment:
+    return Experiment(
+        name,
+        title,
+        f"Generators of {what}: eigen-images and samples against the data.",
+        f"{_OWN}images",
+        (
+            Drawing("eigen_images.svg", "Eigenvectors of the data and of the generators.", f"{_PLOT}plot_eigen_images"),
+            Drawing("samples.svg", "Data, and draws from the generators.", f"{_PLOT}plot_generated_images"),
+        ),
+        {"data": name},
+        faces=faces,
+    )
+
+
+EXPERIMENTS: tuple[Experiment, ...] = (
+    Experiment(
+        "grid",
+        "The grid",
+        "Slopes of convergence over smoothing, smallest eigenvalue, depth and loss.",
+        f"{_OWN}grid",
+        (
+            Drawing(
+                "slopes_bw.svg",
+                "Bures-Wasserstein: slopes by depth and λₙ. Framed: τ clipped to λₙ. Crossed out: no slope.",
+                f"{_PLOT}plot_slopes",
+            ),
+            Drawing(
+                "slopes_frobenius.svg",
+                "Frobenius: the same; τ matters for the start only.",
+                f"{_PLOT}plot_slopes",
+                {"loss": "frobenius"},
+            ),
+            Drawing(
+                "ratio_bw.svg",
+                "Bures-Wasserstein: slope over the asymptotic one that the Hessian at the minimizer predicts.",
+                f"{_PLOT}plot_slopes",
+                {"ratio": True},
+            ),
+            Drawing("by_depth.svg", "Slopes against depth, τ = 0, with predictions.", f"{_PLOT}plot_slopes_by_depth"),
+        ),
+    ),
+    Experiment(
+        "descent",
+        "Descent against flow",
+        "Whether the flow stands for gradient descent at the paper's step size.",
+        f"{_OWN}descent",
+        (Drawing("descent.svg", "Slope of descent over slope of the flow − 1.", f"{_PLOT}plot_descent_against_flow"),),
+    ),
+    Experiment(
+        "curves",
+        "The curves behind the grid",
+        "Excess and its bounds, balancedness, ranks, alignment; saddles on the way.",
+        f"{_OWN}curves",
+        (
+            Drawing("bounds.svg", "Excess of the flow and the bounds that hold.", f"{_PLOT}plot_bounds_on_curves"),
+            Drawing("records.svg", "What else was recorded, from close starts.", f"{_PLOT}plot_curve_records"),
+            Drawing("saddles.svg", "From small starts: stays near saddles, shaded.", f"{_PLOT}plot_saddles"),
+        ),
+    ),
+    Experiment(
+        "hessians",
+        "Hessians",
+        "Curvatures at critical points of both losses, paths between them, second-order models, blow-up.",
+        f"{_OWN}hessians",
+        (
+            Drawing(
+                "curvatures.svg",
+                "Extremes and condition numbers at critical points, by loss: mean ± standard deviation.",
+                f"{_PLOT}plot_curvatures",
+            ),
+            Drawing("paths.svg", "Loss along paths between critical points.", f"{_PLOT}plot_critical_paths"),
+            Drawing("models.svg", "Second-order models and the loss.", f"{_PLOT}plot_quadratic_models"),
+            Drawing("blow_up.svg", "The Hessian blows up at low rank.", f"{_PLOT}plot_hessian_blow_up"),
+        ),
+    ),
+    _images("digits", "Digits", "handwritten digits"),
+    _images("faces", "Faces", "faces", faces="data"),
+    Experiment(
+        "smoothing",
+        "Smoothing against speed",
+        "What smoothing costs in bias, and does to conditioning and to the escape from saddles.",
+        f"{_OWN}smoothing",
+        (Drawing("smoothing.svg", "Bias, condition, time and escape by τ and depth.", f"{_PLOT}plot_smoothing"),),
+    ),
+    Experiment(
+        "bounds",
+        "Bounds against reality",
+        "Every certificate of random instances held against their runs.",
+        f"{_OWN}bounds",
+        (
+            Drawing("tightness.svg", "Observed over certified rate, by certificate.", f"{_PLOT}plot_tightness"),
+            Drawing("margins.svg", "Smallest singular value of the run against the margin.", f"{_PLOT}plot_margins"),
+        ),
+    ),
+)
 """The experiments, in the order of the page."""
 
 
