@@ -12,6 +12,7 @@ from deepbures.experiments._pieces import Finding, Keeper, Piece, compute_all
 from deepbures.landscape import asymptotic_rate, sharpness
 from deepbures.model import BuresWasserstein, DeepLinearNetwork, Target, initialize
 from deepbures.training import Check, certify, gradient_descent
+from deepbures.training._certify import VISIBLE
 from deepbures.training._ensemble import end_to_end_flows
 
 Floats = NDArray[np.float64]
@@ -19,8 +20,6 @@ Floats = NDArray[np.float64]
 GUARANTEES = ("flow-paper", "flow-derived", "flow-exact", "flow-bottleneck", "descent-paper", "descent-derived")
 COMPARED = (*GUARANTEES, "descent-exact", "flow-authors-code", "flow-asymptotic")
 _NUM_STEPS = 300
-# Contractions per step below this cannot be seen in double precision.
-VISIBLE = 1e-11
 
 
 class _Instance(NamedTuple):

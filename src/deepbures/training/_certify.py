@@ -1,6 +1,7 @@
 """Convergence certificates of one start: hypotheses and constants of the theorems, computed."""
 
 import math
+import warnings
 
 import numpy as np
 
@@ -10,6 +11,9 @@ from deepbures.training._certificate import Certificate
 from deepbures.training._hypotheses import measure
 from deepbures.training._run import check_pair
 from deepbures.training._theorems import FOR_BURES_WASSERSTEIN, PREDICTIONS
+
+VISIBLE = 1e-11
+"""Contractions per step below this cannot be seen in double precision."""
 
 
 @numpy_in_numpy_out
@@ -101,13 +105,18 @@ def certified_step_size(net: DeepLinearNetwork, target: Target, loss: AbstractLo
     ------
     ValueError
         If no guarantee has all its assumptions met, or the step underflows.
+
+    Warns
+    -----
+    UserWarning
+        If the contraction per step is too small to be seen.
     """
     known = [c for c in certify(net, target, loss) if c.method == "descent" and c.is_guarantee]
     if not known:
         raise ValueError(
             'step_size = "certified" is known for the Bures-Wasserstein loss only: pass "sharpness" or a number.'
         )
-    held = [c.log_max_step_size for c in known if c.holds and c.log_max_step_size is not None]
+    held = [c for c in known if c.holds]
     if not held:
         nearest = min(known, key=lambda c: len(c.missed))
         reasons = "; ".join(str(assumption) for assumption in nearest.missed)
@@ -115,10 +124,19 @@ def certified_step_size(net: DeepLinearNetwork, target: Target, loss: AbstractLo
             f'step_size = "certified" has no certificate from this start ({reasons}). Start closer to the target '
             '(initialize(…, "close", target=…)), or pass "sharpness" or a number.'
         )
-    log_step = max(held)
+    best = max(held, key=lambda c: c.log_max_step_size or -math.inf)
+    log_step = best.log_max_step_size or -math.inf
     if not log_step > math.log(np.finfo(np.float64).tiny):
         raise ValueError(
             f"The certified step size is 10^{log_step / math.log(10):.0f}, below the range of floating point: pass "
             '"sharpness" or a number.'
+        )
+    if best.log_rate < math.log(VISIBLE):
+        warnings.warn(
+            f"At the certified step size, {math.exp(log_step):.3g}, the excess shrinks by a share of "
+            f"10^{best.log_rate / math.log(10):.0f} a step: less than double precision can show. Expect no progress; "
+            '"sharpness" is the step to train with.',
+            UserWarning,
+            stacklevel=6,
         )
     return math.exp(log_step)

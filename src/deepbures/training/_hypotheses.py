@@ -111,7 +111,7 @@ def rigorous(start: Start) -> Margin:
 
 
 def as_in_the_code(start: Start) -> Margin:
-    """C = √λ_k − √L(0) whatever τ, as in the authors' public code."""
+    """The margin √λ_k − √L(0) whatever τ, as in the authors' public code."""
     c = root(start.kept) - root(start.loss)
     return Margin(log(c), math.copysign(c * c, c))
 
