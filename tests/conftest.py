@@ -4,7 +4,11 @@ import os
 
 # Before anything imports JAX: the suite means the CPU wherever it runs.
 os.environ["JAX_PLATFORMS"] = "cpu"
+# Nearly all of the time goes into compiling small programs that run once. LLVM's optimizations take a sixth of it and
+# change no operation; `XLA_FLAGS= python -m pytest` runs what users run.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
+import shutil
 from collections.abc import Iterator
 
 import hypothesis
@@ -15,10 +19,32 @@ import pytest
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+# The cache of compiled programs (below) keeps the small ones too.
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+_MOST_CACHED_BYTES = 500_000_000
+
 # The first call of a compiled function takes seconds, later ones microseconds: a deadline per example means nothing.
 hypothesis.settings.register_profile("local", deadline=None, max_examples=50, print_blob=True)
 hypothesis.settings.register_profile("ci", parent=hypothesis.settings.get_profile("local"), derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Share compiled programs between the workers of pytest-xdist, and with later runs: `--cache-clear` forgets them.
+
+    The key of a program is its code before compilation, with the versions and flags of the compiler: one that has
+    changed is compiled anew. Workers and runs may read what another one has written in part (or did not finish, when it
+    was killed): JAX then compiles, with a warning.
+    """
+    config.addinivalue_line("filterwarnings", "ignore:Error (reading|writing) persistent compilation cache:UserWarning")
+    if getattr(config, "cache", None) is None:  # -p no:cacheprovider
+        return
+    folder = config.cache.mkdir("jax")
+    is_first = not hasattr(config, "workerinput")
+    if is_first and sum(path.stat().st_size for path in folder.iterdir()) > _MOST_CACHED_BYTES:
+        shutil.rmtree(folder)
+    jax.config.update("jax_compilation_cache_dir", str(folder))
 
 
 @pytest.fixture
