@@ -14,7 +14,8 @@ from deepbures._html import inline_svg, render
 from deepbures.datasets import Dataset
 from deepbures.model import BuresWasserstein
 from deepbures.plot import format_number
-from deepbures.training import Fit, Result, Trajectory
+from deepbures.training import Certificate, Check, Fit, Result, Trajectory
+from deepbures.training._verification import in_words, kind, violation
 
 Floats = NDArray[np.float64]
 
@@ -29,9 +30,11 @@ class _Figure(NamedTuple):
 
 class _Section(NamedTuple):
     title: str
-    figures: Sequence[_Figure]
+    figures: Sequence[_Figure] = ()
     text: str = ""
     pair: bool = False
+    table: Sequence[Mapping[str, Any]] = ()
+    notes: Sequence[str] = ()
 
 
 def write_report(path: Path, fit: Fit, dataset: Dataset, summary: Mapping[str, Any]) -> None:
@@ -83,12 +86,13 @@ def write_report(path: Path, fit: Fit, dataset: Dataset, summary: Mapping[str, A
 
 def render_report(fit: Fit, dataset: Dataset, summary: Mapping[str, Any]) -> str:
     """The page of `write_report` as text."""
-    sections = [section for section in _sections(fit, dataset, summary) if section.figures]
+    sections = [section for section in _sections(fit, dataset, summary) if section.figures or section.table]
     return render(
         "report.html.jinja",
         title=f"{_short(dataset.name)}: rank {fit.rank}, depth {fit.network.depth}",
         lead=_lead(fit, dataset),
         verdict=_verdict(fit),
+        violations=_violations(fit),
         warnings=_warnings(fit, summary),
         tables=_tables(fit, dataset, summary),
         sections=[
@@ -176,9 +180,14 @@ def _verdict(fit: Fit) -> dict[str, str]:
     return {"status": "bad" if _ended(fit, *_BAD) else "caution", "sentence": sentence, "detail": message}
 
 
+def _violations(fit: Fit) -> list[str]:
+    return [violation(check) for check in fit.checks if check.violated]
+
+
 def _warnings(fit: Fit, summary: Mapping[str, Any]) -> list[str]:
     given = _find(summary, "warnings")
     texts = [given] if isinstance(given, str) else [str(text) for text in given or ()]
+    texts = [text for text in texts if text not in _violations(fit)]  # which have a place of their own
     if fit.unusable_modes and not any("cannot be used" in text for text in texts):
         modes = ", ".join(str(mode) for mode in fit.unusable_modes)
         texts.append(
@@ -263,9 +272,14 @@ def _command(summary: Mapping[str, Any]) -> str:
 
 
 def _flatten(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """A nested mapping as lines: dotted name, value."""
-    if isinstance(value, Mapping) and value:
-        for key, part in value.items():
+    """A nested mapping as lines: dotted name, value. Parts of a list of mappings go by their name, or their number."""
+    parts: Mapping[Any, Any] = {}
+    if isinstance(value, Mapping):
+        parts = value
+    elif isinstance(value, Sequence) and not isinstance(value, str) and any(isinstance(x, Mapping) for x in value):
+        parts = {part.get("name", i) if isinstance(part, Mapping) else i: part for i, part in enumerate(value)}
+    if parts:
+        for key, part in parts.items():
             yield from _flatten(part, f"{name}.{key}" if name else str(key))
     elif name:
         simple = isinstance(value, Sequence) and not isinstance(value, str)
@@ -291,16 +305,20 @@ def _sections(fit: Fit, dataset: Dataset, summary: Mapping[str, Any]) -> Iterato
 
 def _run_sections(fit: Fit, run: Trajectory, least_singular_value: float) -> Iterator[_Section]:
     rate = float(fit.asymptotic_rate)
-    approach = plot.plot_excess(run, rate=rate, units=_units(fit))
+    bounds = _bounds(fit, run)
+    approach = plot.plot_excess(run, rate=rate, bounds=bounds, units=_units(fit))
     if rate <= 0:
         slope = "Theory predicts no exponential rate here but a power of t, a straight line on these logarithmic axes."
-    elif len(approach.axes[0].lines) > 1:
+    elif len(approach.axes[0].lines) > 1 + len(bounds):
         slope = (
             "The dashed line is the predicted asymptotic slope, anchored at the late part of the run: a prediction for "
             "late times, not a bound."
         )
     else:
         slope = "The run has no late part to hold the predicted asymptotic slope against."
+    if bounds:
+        names = ", ".join(bounds)
+        slope += f" Guaranteed from this start, and not to be crossed: {names}."
     figures = [
         _Figure(
             plot.to_svg(plot.plot_loss(run, units=_units(fit))),
@@ -313,6 +331,7 @@ def _run_sections(fit: Fit, run: Trajectory, least_singular_value: float) -> Ite
         ),
     ]
     yield _Section("Loss against theory", figures, pair=True)
+    yield _certificate_section(fit)
     if plot.panel_names(run):
         svg = plot.to_svg(plot.plot_records(run, references={"smallest_singular_value": least_singular_value}))
         caption = (
@@ -321,6 +340,74 @@ def _run_sections(fit: Fit, run: Trajectory, least_singular_value: float) -> Ite
             "descent changes it in second order of the step size."
         )
         yield _Section("Other records of the run", [_Figure(svg, caption)])
+
+
+def _bounds(fit: Fit, run: Trajectory) -> dict[str, Floats]:
+    """The bounds of the guarantees that apply to the run, at its records."""
+    at, step = (run.times, None) if run.step_size is None else (run.steps, float(run.step_size))
+    return {
+        f"bound {check.certificate.name}": check.certificate.bound(at, step_size=step)
+        for check in fit.checks
+        if check.applies and check.certificate.is_guarantee
+    }
+
+
+def _certificate_section(fit: Fit) -> _Section:
+    """What theory promised of this run, whether it was kept, and what is missing for the rest."""
+    missed: dict[str, list[str]] = {}
+    for certificate in fit.certificates:
+        for assumption in certificate.missed:
+            missed.setdefault(in_words(assumption), []).append(certificate.name)
+    text = (
+        "What theory says of training from this start: guarantees are theorems wherever their assumptions are met, "
+        "predictions are local, for late times or small perturbations. Rates are per unit of time (flow), or per step "
+        "of the largest size (descent)."
+    )
+    return _Section(
+        "Certificates",
+        text=text,
+        table=[_certificate_row(*pair, list(missed)) for pair in zip(fit.certificates, fit.checks, strict=True)],
+        notes=[f"{words} (in {', '.join(names)})" for words, names in missed.items()],
+    )
+
+
+def _certificate_row(certificate: Certificate, check: Check, missed: Sequence[str]) -> dict[str, Any]:
+    step = certificate.log_max_step_size
+    holds = certificate.holds
+    notes = ", ".join(f"[{missed.index(in_words(assumption)) + 1}]" for assumption in certificate.missed)
+    return {
+        "name": certificate.name,
+        "statement": certificate.statement,
+        "kind": kind(certificate),
+        "holds": "yes" if holds else f"no: {notes}",
+        "rate": _power(certificate.log_rate) if holds else "",
+        "step": _power(step) if holds and step is not None else "",
+        "run": _outcome(check) if holds else "",
+        "violated": check.violated,
+    }
+
+
+def _power(log: float) -> str:
+    """A positive number of a given natural logarithm, also where it is beyond the range of floating point."""
+    if np.isnan(log):
+        return ""
+    if abs(log) < 690 or np.isinf(log):
+        return format_number(float(np.exp(log)))
+    return f"10^{log / np.log(10):.1f}".replace("-", "−")
+
+
+def _outcome(check: Check) -> str:
+    if not check.applies:
+        return check.reason
+    if check.violated:
+        return (
+            f"VIOLATED: first at {format_number(float(check.first_violation or 0.0))}, excess up to "
+            f"{format_number(check.largest_ratio)} times the bound"
+        )
+    if np.isnan(check.tightness):
+        return "too short a run to compare rates"
+    speed = f"observed rate {format_number(check.tightness, 3)} times this one"
+    return f"kept; {speed}" if check.certificate.is_guarantee else speed
 
 
 def _spectrum_section(fit: Fit, model: Floats, best: Floats) -> _Section:

@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from deepbures import __version__
-from deepbures.cli._check import check_fit, check_landscape, check_num, check_reproduce, check_seed
+from deepbures.cli._check import check_certify, check_fit, check_landscape, check_num, check_reproduce, check_seed
 from deepbures.cli._messages import Invocation, WorkError, explain, say
 from deepbures.cli._show import count, show_json, show_summary
 
@@ -301,6 +301,68 @@ def landscape(
         show_json(summary)
     else:
         show_landscape(summary)
+
+
+@app.command()
+def certify(
+    data: Annotated[str, typer.Argument(help=_DATA, metavar="DATA")],
+    rank: Annotated[
+        int | None, typer.Option(help="Latent size and bottleneck of the start.", show_default="that of --model")
+    ] = None,
+    depth: Annotated[int | None, typer.Option(help="Number of layers.", show_default="1")] = None,
+    hidden: Annotated[int | None, typer.Option(help="Width of hidden layers.", show_default="the rank")] = None,
+    tau: Annotated[float, typer.Option(help="Smoothing of the loss, a variance.")] = 0.0,
+    loss: Annotated[
+        LossName,
+        typer.Option(help=f"Bures-Wasserstein or Frobenius, squared: {_either(LossName)}.", metavar="LOSS"),
+    ] = LossName.bw,
+    init: Annotated[
+        Init | None,
+        typer.Option(help=f"Start to certify: {_either(Init)}.", metavar="SCHEME", show_default="balanced"),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the start.", show_default="0")] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a run, or its model.npz: certify this network.", show_default="a fresh start"),
+    ] = None,
+    covariance: Annotated[bool, typer.Option("--covariance", help="Read DATA as a covariance matrix.")] = False,
+    as_json: _Json = False,
+    debug: _Debug = False,
+) -> None:
+    """Convergence certificates of the start that `fit` takes with these options, or of a trained network."""
+    check_certify(
+        model=model,
+        rank=rank,
+        depth=depth,
+        hidden=hidden,
+        tau=tau,
+        loss=loss.value,
+        init=None if init is None else init.value,
+        seed=seed,
+    )
+    from deepbures.cli._progress import Display
+
+    with Display() as display:
+        display.stage("loading")
+        from deepbures.cli._certify import run_certify, show_certify
+
+        summary = run_certify(
+            data,
+            covariance=covariance,
+            model=model,
+            rank=rank,
+            depth=1 if depth is None else depth,
+            hidden=hidden,
+            tau=tau,
+            loss=loss.value,
+            init=Init.balanced.value if init is None else init.value,
+            seed=0 if seed is None else seed,
+            display=display,
+        )
+    if as_json:
+        show_json(summary)
+    else:
+        show_certify(summary)
 
 
 @app.command()

@@ -26,23 +26,8 @@ def check_fit(
     resume: bool,
 ) -> float | str:
     """Refuse what `fit` cannot do whatever the data; the step size as `deepbures.fit` takes it."""
-    _require(rank >= 1, f"--rank must be at least 1, but {rank} was given.")
-    _require(depth >= 1, f"--depth must be at least 1, but {depth} was given.")
-    if hidden is not None:
-        _require(
-            hidden >= rank,
-            f"--hidden must be at least the rank {rank} (narrower layers cannot carry it), but {hidden} was given.",
-        )
-        _require(
-            depth > 1,
-            f"--hidden {hidden} was given, but a network of depth 1 has no hidden layer: raise --depth or leave "
-            "--hidden out.",
-        )
-    _require(math.isfinite(tau) and tau >= 0, f"--tau must be finite and not negative, but {tau} was given.")
-    _require(
-        loss == "bw" or tau == 0,
-        f"--tau {tau} smooths the Bures-Wasserstein loss; the Frobenius loss has no smoothing: leave it out.",
-    )
+    _check_network(rank, depth, hidden)
+    _check_loss(loss, tau)
     _require(
         math.isfinite(tolerance) and tolerance >= 0,
         f"--tolerance must be finite and not negative, but {tolerance} was given.",
@@ -67,6 +52,11 @@ def check_fit(
             not is_given or solver in owners,
             f"{option} belongs to --solver {' and '.join(owners)}, but --solver {solver} was given: leave it out.",
         )
+    _require(
+        step != "certified" or loss == "bw",
+        "--step-size certified is known for the Bures-Wasserstein loss only, but --loss frobenius was given: pass "
+        "--step-size sharpness or a number.",
+    )
     check_seed(seed)
     _require(
         not (overwrite and resume),
@@ -87,13 +77,8 @@ def check_landscape(
     overwrite: bool,
 ) -> None:
     """Refuse what `landscape` cannot do whatever the data."""
-    _require(rank >= 1, f"--rank must be at least 1, but {rank} was given.")
-    _require(depth >= 1, f"--depth must be at least 1, but {depth} was given.")
-    _require(math.isfinite(tau) and tau >= 0, f"--tau must be finite and not negative, but {tau} was given.")
-    _require(
-        loss == "bw" or tau == 0,
-        f"--tau {tau} smooths the Bures-Wasserstein loss; the Frobenius loss has no smoothing: leave it out.",
-    )
+    _check_network(rank, depth)
+    _check_loss(loss, tau)
     _require(1 <= num <= 1_000_000, f"--num must be between 1 and 1000000, but {num} was given.")
     _require(morse_index is None or morse_index >= 0, f"--morse-index must be at least 0, but {morse_index} was given.")
     if out is not None:
@@ -102,6 +87,35 @@ def check_landscape(
             overwrite or not out.exists() or not any(out.iterdir()),
             f"The folder {str(out)!r} exists and is not empty: choose another --out, or pass --overwrite.",
         )
+
+
+def check_certify(
+    *,
+    model: Path | None,
+    rank: int | None,
+    depth: int | None,
+    hidden: int | None,
+    tau: float,
+    loss: str,
+    init: str | None,
+    seed: int | None,
+) -> None:
+    """Refuse what `certify` cannot do whatever the data."""
+    if model is not None:
+        given = {"--rank": rank, "--depth": depth, "--hidden": hidden, "--init": init, "--seed": seed}
+        for option, value in given.items():
+            _require(
+                value is None,
+                f"{option} {value} was given, but --model is a start of its own: leave out one of the two.",
+            )
+    elif rank is None:
+        raise ValueError(
+            "--rank is missing: give the bottleneck of the start to certify, or a trained network with --model."
+        )
+    else:
+        _check_network(rank, 1 if depth is None else depth, hidden)
+        check_seed(0 if seed is None else seed)
+    _check_loss(loss, tau)
 
 
 def check_reproduce(*, seed: int, workers: int | None) -> int:
@@ -121,6 +135,29 @@ def check_seed(seed: int) -> None:
 def check_num(num: int) -> None:
     """Refuse what is no number of draws."""
     _require(1 <= num < 2**63, f"--num must be at least 1 and below 2⁶³, but {num} was given.")
+
+
+def _check_network(rank: int, depth: int, hidden: int | None = None) -> None:
+    _require(rank >= 1, f"--rank must be at least 1, but {rank} was given.")
+    _require(depth >= 1, f"--depth must be at least 1, but {depth} was given.")
+    if hidden is not None:
+        _require(
+            hidden >= rank,
+            f"--hidden must be at least the rank {rank} (narrower layers cannot carry it), but {hidden} was given.",
+        )
+        _require(
+            depth > 1,
+            f"--hidden {hidden} was given, but a network of depth 1 has no hidden layer: raise --depth or leave "
+            "--hidden out.",
+        )
+
+
+def _check_loss(loss: str, tau: float) -> None:
+    _require(math.isfinite(tau) and tau >= 0, f"--tau must be finite and not negative, but {tau} was given.")
+    _require(
+        loss == "bw" or tau == 0,
+        f"--tau {tau} smooths the Bures-Wasserstein loss; the Frobenius loss has no smoothing: leave it out.",
+    )
 
 
 def _step_size(text: str) -> float | str:

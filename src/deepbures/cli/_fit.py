@@ -1,5 +1,6 @@
 """`deepbures fit`: from a checked request to a folder."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -15,10 +16,13 @@ from deepbures.cli._progress import Display
 from deepbures.datasets import Dataset
 from deepbures.runs import CHECKPOINT, MODEL, REPORT, REQUEST, SUMMARY, TRAJECTORY, RunFolder, environment, plain
 from deepbures.training import Progress, Snapshot
-from deepbures.training._fit import fit_widths
+from deepbures.training._fit import fit_problem, fit_start, fit_widths
+from deepbures.training._verification import as_plain, in_words
 
 _SECONDS_PER_CHECKPOINT = 5.0
 _NUM_RECORDS = 200
+_SMALLEST_EXPONENT = -307.6
+"""Powers of ten that are below this underflow, or lose digits."""
 
 _ENDINGS = {
     "stationary": (
@@ -115,7 +119,9 @@ def run_fit(
     try:
         snapshot = folder.read_checkpoint(asdict(request)) if resume else None
         display.stage("taking moments" if dataset.samples is not None else "decomposing the covariance")
-        target = _target(dataset)
+        target = target_of(dataset)
+        if request.step_size == "certified":
+            _require_certified_step(request, target)
         if not resume:
             folder.clear()
             if request.is_training:
@@ -149,7 +155,8 @@ def run_fit(
     return dict(plain(summary))
 
 
-def _target(dataset: Dataset) -> db.Target:
+def target_of(dataset: Dataset) -> db.Target:
+    """The Gaussian of a data set."""
     if dataset.samples is not None:
         return db.Target.from_samples(dataset.samples)
     return db.Target.from_covariance(dataset.covariance)
@@ -173,6 +180,31 @@ def _fit(request: FitRequest, target: db.Target, watcher: _Watcher, snapshot: Sn
         num_records=_NUM_RECORDS,
         callback=watcher,
         resume=snapshot,
+    )
+
+
+def _require_certified_step(request: FitRequest, target: db.Target) -> None:
+    """Refuse a certified step where there is none, before anything of an old run is removed."""
+    widths, loss = fit_problem(
+        target, request.rank, depth=request.depth, hidden=request.hidden, tau=request.tau, loss=request.loss
+    )
+    start = fit_start(target, widths, init=request.init, seed=request.seed, tau=request.tau)
+    known = [c for c in db.certify(start, target, loss) if c.method == "descent" and c.is_guarantee]
+    held = [c.log_max_step_size for c in known if c.holds and c.log_max_step_size is not None]
+    if held:
+        exponent = max(held) / math.log(10)
+        if exponent > _SMALLEST_EXPONENT:
+            return
+        raise ValueError(
+            f"--step-size certified is 10^{exponent:.0f} for this start, below the range of floating point: pass "
+            "--step-size sharpness or a number."
+        )
+    nearest = min(known, key=lambda certificate: len(certificate.missed))
+    reasons = "; ".join(in_words(assumption) for assumption in nearest.missed)
+    nearer = "" if request.init == "close" or request.rank < target.dim else "Start closer, --init close, or pass "
+    raise ValueError(
+        f"--step-size certified has no certificate from this start ({nearest.name} misses: {reasons}). "
+        f"{nearer or 'Pass '}--step-size sharpness or a number."
     )
 
 
@@ -279,4 +311,7 @@ def _summary(fitted: db.Fit, request: FitRequest, dataset: Dataset) -> dict[str,
         "largest_balancedness_gap": None if run is None else float(np.max(run["balancedness_gap"])),
         "steps": None if run is None else int(run.steps[-1]),
         "time": None if run is None or run.times is None else float(run.times[-1]),
+        "certificates": [
+            as_plain(certificate, check) for certificate, check in zip(fitted.certificates, fitted.checks, strict=True)
+        ],
     }

@@ -89,8 +89,14 @@ def plot_loss(trajectory: Trajectory, *, units: str = "squared data units") -> F
     return figure
 
 
-def plot_excess(trajectory: Trajectory, *, rate: float | None = None, units: str = "squared data units") -> Figure:
-    """Excess over the theoretical minimum, L − L*, on a log scale, with the predicted asymptotic slope.
+def plot_excess(
+    trajectory: Trajectory,
+    *,
+    rate: float | None = None,
+    bounds: Mapping[str, Floats] | None = None,
+    units: str = "squared data units",
+) -> Figure:
+    """Excess over the theoretical minimum, L − L*, on a log scale, with the predicted asymptotic slope and bounds.
 
     Against linear time an exponential approach is a straight line. The prediction exp(−rate·t) is anchored at the late
     part of the run (the last third of the decay, in decades): its slope is theory, its height is not, and it bounds
@@ -102,6 +108,8 @@ def plot_excess(trajectory: Trajectory, *, rate: float | None = None, units: str
         A single run. Records at or below zero (rounding) cannot be shown on a log scale; a note says how many.
     rate : float, optional
         As `deepbures.asymptotic_rate` gives it. Not drawn where the run has no time (varying step sizes).
+    bounds : mapping from labels to arrays (R,), optional
+        What the excess is at most at each record, as `Certificate.bound` gives it. Drawn down to the lowest excess.
     units : str
         Units of the loss, for the axis.
 
@@ -112,7 +120,7 @@ def plot_excess(trajectory: Trajectory, *, rate: float | None = None, units: str
     Raises
     ------
     ValueError
-        For a batch of runs.
+        For a batch of runs, or a bound that has not one value for each record.
 
     Examples
     --------
@@ -123,6 +131,14 @@ def plot_excess(trajectory: Trajectory, *, rate: float | None = None, units: str
     >>> figure = plot_excess(run, rate=float(db.asymptotic_rate(target, 2, loss)))
     >>> figure.axes[0].get_yscale()
     'log'
+
+    With everything that is guaranteed of the run:
+
+    >>> fitted = db.fit(target, 2, depth=2, init="close")
+    >>> held = [check.certificate for check in fitted.checks if check.applies and check.certificate.is_guarantee]
+    >>> bounds = {certificate.name: certificate.bound(fitted.trajectory.times) for certificate in held}
+    >>> list(bounds), len(plot_excess(fitted.trajectory, bounds=bounds).axes[0].lines)
+    (['flow-bottleneck'], 2)
     """
     excess = _series(trajectory, "excess")
     values = positive(excess)
@@ -136,8 +152,13 @@ def plot_excess(trajectory: Trajectory, *, rate: float | None = None, units: str
             remark(axes, "at or below rounding at every record")
             return figure
         log_scale(axes, "y", values)
+        _draw_bounds(axes, positions, values, bounds or {})
         if rate is not None and rate > 0 and trajectory.times is not None:
-            _draw_prediction(axes, positions, values, float(rate))
+            _draw_prediction(axes, positions, values, float(rate), labelled=not bounds)
+        if bounds:  # beside them no place for words is free for certain
+            figure.legend(
+                loc="outside lower left", frameon=False, fontsize=8.5, ncols=2, handlelength=2.8, columnspacing=1.2
+            )
         hidden = int((excess <= 0).sum())
         if hidden:
             axes.set_title(
@@ -253,8 +274,28 @@ def _make_room_below(axes: Axes, level: float) -> None:
         axes.set_ylim(level - 0.14 * (top - level), top)
 
 
-def _draw_prediction(axes: Axes, positions: Floats, values: Floats, rate: float) -> None:
-    """exp(−rate·t), at the height at which it follows the late part of the run.
+_BOUND_STYLES = (":", "-.", (0, (5, 1.2, 1, 1.2, 1, 1.2)), (0, (1, 3)))
+
+
+def _draw_bounds(axes: Axes, positions: Floats, values: Floats, bounds: Mapping[str, Floats]) -> None:
+    """A line for each bound, down to the lowest value of the run."""
+    for i, (label, bound) in enumerate(bounds.items()):
+        line = np.asarray(bound, np.float64)
+        if line.shape != positions.shape:
+            raise ValueError(
+                f"bounds[{label!r}] must have one value for each of the {positions.size} records, but has shape "
+                f"{line.shape}."
+            )
+        shown = positive(line)
+        bottom, top = axes.get_ylim()
+        axes.plot(
+            positions, shown, color=THEORY, linestyle=_BOUND_STYLES[i % len(_BOUND_STYLES)], linewidth=1.5, label=label
+        )
+        axes.set_ylim(bottom, max(top, 1.5 * float(np.nanmax(shown, initial=0.0))))
+
+
+def _draw_prediction(axes: Axes, positions: Floats, values: Floats, rate: float, *, labelled: bool) -> None:
+    """exp(−rate·t), at the height at which it follows the late part of the run; in a legend if it is not `labelled`.
 
     Nothing where there is no late part to compare with: the run must end in it, after at least one time scale 1/rate.
     """
@@ -269,8 +310,12 @@ def _draw_prediction(axes: Axes, positions: Floats, values: Floats, rate: float)
     grid = np.linspace(times[0], times[-1], 400)
     line = height - rate * grid
     shown = (line <= logs.max()) & (line >= math.log(bottom))
-    axes.plot(grid[shown], np.exp(line[shown]), color=THEORY, linestyle="--", linewidth=1.5)
+    text = f"exp(−{format_number(rate, 3)} t)"
+    label = None if labelled else f"predicted slope {text}"
+    axes.plot(grid[shown], np.exp(line[shown]), color=THEORY, linestyle="--", linewidth=1.5, label=label)
     axes.set_ylim(bottom, top)
+    if not labelled:
+        return
     # Above a convex decay there is room at the right; where plateaus fill that, there is room below them.
     drawn = np.maximum(logs, np.interp(times, grid[shown], line[shown], left=-np.inf, right=-np.inf))
     heights = (drawn - math.log(bottom)) / (math.log(top) - math.log(bottom))
@@ -278,7 +323,7 @@ def _draw_prediction(axes: Axes, positions: Floats, values: Floats, rate: float)
     axes.text(
         0.03 if crowded else 0.98,
         0.05 if crowded else 0.96,
-        f"predicted slope (not a bound)\nexp(−{format_number(rate, 3)} t)",
+        f"predicted slope (not a bound)\n{text}",
         transform=axes.transAxes,
         color=THEORY,
         ha="left" if crowded else "right",

@@ -1,6 +1,7 @@
 """From a target to a trained network in one call."""
 
 import math
+import warnings
 from typing import Any
 
 import equinox as eqx
@@ -21,10 +22,13 @@ from deepbures.model import (
     balanced_network,
     initialize,
 )
+from deepbures.training._certificate import Certificate, Check
+from deepbures.training._certify import certify
 from deepbures.training._descent import gradient_descent
 from deepbures.training._driver import CONVERGED, Callback, result_of
 from deepbures.training._flow import gradient_flow
 from deepbures.training._trajectory import Result, Snapshot, Trajectory
+from deepbures.training._verification import hold_against, violation
 
 Array = Any
 
@@ -57,6 +61,12 @@ class Fit(eqx.Module):
         The record of the training; None for the closed form.
     result : Result
         How it ended.
+    certificates : tuple of Certificate
+        What theory promises of the training from `start` (see `certify`). Empty for the closed form, and for a target
+        known through products, whose spectrum would have to be found again.
+    checks : tuple of Check
+        The run held against each of them, in the same order. Only runs in double precision are: the others are marked
+        as such.
 
     Examples
     --------
@@ -64,6 +74,13 @@ class Fit(eqx.Module):
     >>> fitted = db.fit(db.Target.from_spectrum([4.0, 2.0, 1.0]), rank=1, solver="closed-form")
     >>> float(fitted.minimal_loss), fitted.network.widths, fitted.trajectory is None
     (3.0, (1, 3), True)
+
+    What is guaranteed from this start, whether the run kept it, and whether it was faster:
+
+    >>> fitted = db.fit(db.Target.from_spectrum([4.0, 2.0, 1.0]), rank=2, depth=2, init="close")
+    >>> held = [check for check in fitted.checks if check.applies and check.certificate.is_guarantee]
+    >>> [(check.certificate.name, check.violated, check.tightness > 1) for check in held]
+    [('flow-bottleneck', False, True)]
     """
 
     network: DeepLinearNetwork
@@ -82,6 +99,8 @@ class Fit(eqx.Module):
     horizon: float | None
     trajectory: Trajectory | None
     result: Result
+    certificates: tuple[Certificate, ...] = eqx.field(static=True)
+    checks: tuple[Check, ...] = eqx.field(static=True)
 
 
 def fit_widths(dim: int, rank: int, depth: int, hidden: int | None) -> tuple[int, ...]:
@@ -149,11 +168,18 @@ def fit(
     step_size, num_records, callback, resume
         As for `gradient_descent`.
     tolerance : float
-        Relative excess over the theoretical minimum at which training stops.
+        Relative excess over the theoretical minimum at which training stops: the flow after the first step within it,
+        descent at the first record.
 
     Returns
     -------
     Fit
+
+    Warns
+    -----
+    UserWarning
+        If the run violated a guarantee whose assumptions hold from its start: an error of this package or of a theorem.
+        And as `gradient_descent` does.
 
     Raises
     ------
@@ -169,31 +195,19 @@ def fit(
     >>> bool(fitted.relative_excess < 1e-6), fitted.network.widths
     (True, (2, 2, 5))
     """
-    if not isinstance(target, Target):
-        raise TypeError(f"target must be a Target, but a {type(target).__name__} was given.")
-    widths = fit_widths(target.dim, rank, depth, hidden)
-    objective = _loss(loss, tau)
+    widths, objective = fit_problem(target, rank, depth=depth, hidden=hidden, tau=tau, loss=loss)
     if solver not in SOLVERS:
         raise ValueError(f"solver must be one of {', '.join(SOLVERS)}, but {solver!r} was given.")
     for name, value, owner in (("horizon", horizon, "flow"), ("num_steps", num_steps, "descent")):
         if value is not None and solver != owner:
             raise ValueError(f"{name} belongs to the solver {owner!r}, but solver = {solver!r}: leave it out.")
     seed = check_integer(seed, "seed", 0, 2**63 - 1)
-    total = float(target.trace)
-    if not math.isfinite(total):
-        raise ValueError(f"The variance of the target is beyond the range of {target.dtype}: scale the data down.")
-    if not total > 0:
-        raise ValueError(
-            "The target has no variance: every feature is constant (or varies by so little that its square is zero), "
-            "and there is nothing to fit."
-        )
     low = minimum(target, rank, objective)
     extremes = extremes_at(low, objective, depth, rank)
     if solver == "closed-form":
         network = balanced_network(rank_k_minimizer(target, rank, objective), widths)
         return _report(network, None, None, None, solver, target, objective, low, extremes)
-    scale = (float(target.trace) / target.dim) ** 0.5 if init == "balanced" else 1.0
-    start = initialize(widths, init, key=seed, target=target, tau=tau, scale=scale)
+    start = fit_start(target, widths, init=init, seed=seed, tau=tau)
     options: dict[str, Any] = {
         "tolerance": tolerance,
         "num_records": num_records,
@@ -209,6 +223,31 @@ def fit(
         limit = natural_steps if num_steps is None else num_steps
         trajectory = gradient_descent(start, target, objective, limit, step_size, **options)
     return _report(trajectory.network, start, trajectory, limit, solver, target, objective, low, extremes)
+
+
+def fit_problem(
+    target: Target, rank: int, *, depth: int, hidden: int | None, tau: float, loss: str
+) -> tuple[tuple[int, ...], AbstractLoss]:
+    """Widths of the network and loss of a fit; refuses what cannot be fitted."""
+    if not isinstance(target, Target):
+        raise TypeError(f"target must be a Target, but a {type(target).__name__} was given.")
+    widths = fit_widths(target.dim, rank, depth, hidden)
+    objective = fit_loss(loss, tau)
+    total = float(target.trace)
+    if not math.isfinite(total):
+        raise ValueError(f"The variance of the target is beyond the range of {target.dtype}: scale the data down.")
+    if not total > 0:
+        raise ValueError(
+            "The target has no variance: every feature is constant (or varies by so little that its square is zero), "
+            "and there is nothing to fit."
+        )
+    return widths, objective
+
+
+def fit_start(target: Target, widths: tuple[int, ...], *, init: str, seed: int, tau: float) -> DeepLinearNetwork:
+    """Where the training of a fit begins."""
+    scale = (float(target.trace) / target.dim) ** 0.5 if init == "balanced" else 1.0
+    return initialize(widths, init, key=seed, target=target, tau=tau, scale=scale)
 
 
 def natural_horizon(steepest: Array, flattest: Array) -> float:
@@ -228,6 +267,11 @@ def _report(
     low: Minimum,
     extremes: tuple[Array, Array],
 ) -> Fit:
+    certificates = () if start is None or target.eigenvalues is None else certify(start, target, objective)
+    checks = () if trajectory is None else hold_against(trajectory, certificates)
+    for check in checks:
+        if check.violated:
+            warnings.warn(violation(check), UserWarning, stacklevel=4)
     w = jnp.asarray(network.end_to_end)
     excess: Array = low.excess(w, target, objective)
     return Fit(
@@ -247,10 +291,13 @@ def _report(
         horizon=limit,
         trajectory=trajectory,
         result=result_of(jnp.asarray(CONVERGED)) if trajectory is None else trajectory.result,
+        certificates=certificates,
+        checks=checks,
     )
 
 
-def _loss(name: str, tau: float) -> AbstractLoss:
+def fit_loss(name: str, tau: float) -> AbstractLoss:
+    """The loss of a name, with its smoothing."""
     check_number(tau, "tau")
     if name == "bw":
         return BuresWasserstein(float(tau))

@@ -56,11 +56,12 @@ class Snapshot(eqx.Module):
 class Trajectory(eqx.Module):
     """What a run of `gradient_flow` or `gradient_descent` recorded. A pytree; leading dimensions are the batch.
 
-    In a batch every run has the same grid of records; a run that stopped earlier keeps its last values.
+    The last record is where the run stopped: the flow after the first step within its tolerance, descent at the first
+    record within it. In a batch every run has as many records, and one that stopped earlier keeps its last values.
 
     Attributes
     ----------
-    times : array (R,) or None
+    times : array (..., R) or None
         Flow time of each record; for descent with a constant step size, step size × steps; else None.
     steps : array (..., R)
         Steps taken up to each record (accepted steps of the solver, for the flow).
@@ -150,7 +151,8 @@ class Trajectory(eqx.Module):
         >>> target, loss = db.Target.from_spectrum([4.0, 1.0], key=0), db.BuresWasserstein()
         >>> start = db.initialize((2, 2), "close", target=target, key=1)
         >>> run = db.gradient_descent(start, target, loss, 100, "certified")
-        >>> [str(check)[:19] for check in run.check(db.certify(start, target, loss)) if check.certificate.is_guarantee]
+        >>> checks = run.check(db.certify(start, target, loss))
+        >>> [str(check)[:19] for check in checks if check.applies and check.certificate.is_guarantee]
         ['descent-exact: held']
         """
         excess = np.asarray(self.excess)

@@ -1,0 +1,169 @@
+"""`deepbures certify`: what theory promises of training from a start, as a table."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import deepbures as db
+from deepbures.cli._fit import target_of
+from deepbures.cli._progress import Display
+from deepbures.datasets import load_dataset
+from deepbures.runs import environment, load_model, plain
+from deepbures.training import Assumption, Certificate
+from deepbures.training._fit import fit_loss, fit_problem, fit_start
+from deepbures.training._verification import as_plain, in_words
+
+
+def run_certify(
+    source: str,
+    *,
+    covariance: bool,
+    model: Path | None,
+    rank: int | None,
+    depth: int,
+    hidden: int | None,
+    tau: float,
+    loss: str,
+    init: str,
+    seed: int,
+    display: Display,
+) -> dict[str, Any]:
+    """Load the data, make or load the start, certify it, and return the summary."""
+    trained = None if model is None else load_model(model)
+    display.stage(f"reading {source}")
+    dataset = load_dataset(source, covariance=covariance)
+    display.stage("certifying")
+    start: dict[str, Any]
+    if trained is None:
+        assert rank is not None  # by the check of the arguments; tells the type checker
+        target = target_of(dataset)
+        widths, objective = fit_problem(target, rank, depth=depth, hidden=hidden, tau=tau, loss=loss)
+        network = fit_start(target, widths, init=init, seed=seed, tau=tau)
+        start = {"init": init, "seed": seed}
+    else:
+        _check_dim(trained, dataset.dim, str(model), source)
+        target, objective, network = target_of(dataset), fit_loss(loss, tau), trained
+        start = {"model": str(model)}
+    certificates = db.certify(network, target, objective)
+    return dict(
+        plain(
+            {
+                "data": {"name": dataset.name, "dim": dataset.dim},
+                "start": {**start, "widths": network.widths, "rank": network.bottleneck, "depth": network.depth},
+                "request": {"loss": loss, "tau": tau},
+                "initial_loss": float(objective.value(network.end_to_end, target)),
+                "minimal_loss": float(db.minimal_loss(target, network.bottleneck, objective)),
+                "excess": certificates[0].excess,
+                "certificates": [_entry(certificate) for certificate in certificates],
+                **environment(),
+            }
+        )
+    )
+
+
+def _check_dim(network: db.DeepLinearNetwork, dim: int, model: str, source: str) -> None:
+    if network.dim != dim:
+        raise ValueError(
+            f"--model {model} has {network.dim} outputs, but {source} has {dim} features: pass the data that it was "
+            "fitted to."
+        )
+
+
+def _entry(certificate: Certificate) -> dict[str, Any]:
+    """Everything that is known of a certificate."""
+    return {
+        **as_plain(certificate),
+        "method": certificate.method,
+        "statement": certificate.statement,
+        "source": certificate.source,
+        "assumptions": [_assumption(assumption) for assumption in certificate.assumptions],
+        "constants": dict(certificate.constants),
+        "log_rate": certificate.log_rate,
+        "log_max_step_size": certificate.log_max_step_size,
+    }
+
+
+def _assumption(assumption: Assumption) -> dict[str, Any]:
+    return {**asdict(assumption), "holds": assumption.holds, "slack": assumption.slack, "text": in_words(assumption)}
+
+
+# ------------------------------------------------------------------------------------------------------- the terminal
+
+
+def show_certify(summary: dict[str, Any]) -> None:
+    """The table on a terminal, and the missed assumptions in words."""
+    import typer
+    from rich.console import Console
+    from rich.table import Table
+
+    for line in _head(summary):
+        typer.echo(line)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("name", "kind", "holds", "rate", "largest step"):
+        table.add_column(name, justify="right" if name in ("rate", "largest step") else "left", no_wrap=name != "holds")
+    missed = _missed(summary)
+    for entry in summary["certificates"]:
+        table.add_row(entry["name"], entry["kind"], *_cells(entry, list(missed)))
+    Console(highlight=False, markup=False).print(table)
+    typer.echo("\nRates are per unit of time (flow), or per step of the largest size (descent).")
+    if missed:
+        typer.echo()
+    for number, (text, names) in enumerate(missed.items(), 1):
+        typer.echo(f"[{number}] {text}\n    in {', '.join(names)}")
+
+
+def _missed(summary: dict[str, Any]) -> dict[str, list[str]]:
+    """The assumptions that are not met, in words, and which certificates miss each."""
+    found: dict[str, list[str]] = {}
+    for entry in summary["certificates"]:
+        for text in entry["missed"]:
+            found.setdefault(text, []).append(entry["name"])
+    return found
+
+
+def _head(summary: dict[str, Any]) -> Iterator[str]:
+    data, start, request = summary["data"], summary["start"], summary["request"]
+    loss = "squared Bures-Wasserstein" if request["loss"] == "bw" else "squared Frobenius"
+    smoothing = f", tau {request['tau']:g}" if request["tau"] else ""
+    yield f"{data['name']}: {data['dim']} features; {loss}{smoothing}"
+    origin = f"model {start['model']}" if "model" in start else f"start {start['init']}, seed {start['seed']}"
+    yield f"{origin}: widths {_chain(start['widths'])}"
+    values = [_number(summary[name], 6) for name in ("initial_loss", "minimal_loss", "excess")]
+    yield "loss {}, theoretical minimum {}, excess {}\n".format(*values)
+
+
+def _chain(widths: list[int]) -> str:
+    """Widths, with those of many equal hidden layers in short."""
+    first, *hidden, last = widths
+    inner = [f"{hidden[0]} ({len(hidden)} times)"] if len(hidden) > 5 and len(set(hidden)) == 1 else map(str, hidden)
+    return " → ".join([str(first), *inner, str(last)])
+
+
+def _cells(entry: dict[str, Any], missed: list[str]) -> tuple[str, str, str]:
+    """Whether it holds, or what is missed by how much; rate and largest step, which mean nothing where it does not."""
+    if not entry["holds"]:
+        assumptions = [assumption for assumption in entry["assumptions"] if not assumption["holds"]]
+        return f"no: {', '.join(_reference(assumption, missed) for assumption in assumptions)}", "", ""
+    return (
+        "yes",
+        _power(entry["rate"], entry["log10_rate"]),
+        _power(entry["max_step_size"], entry["log10_max_step_size"]),
+    )
+
+
+def _reference(assumption: dict[str, Any], missed: list[str]) -> str:
+    by = f" by {abs(assumption['slack']):.3g}" if assumption["slack"] else ""  # None: undefined; 0: needed > 0
+    return f"[{missed.index(assumption['text']) + 1}]{by}"
+
+
+def _power(value: float | None, log10: float | None) -> str:
+    """A number, or a power of ten where the number underflows."""
+    if log10 is None:  # there is none, or it is infinite, for which plain values have no word
+        return ""
+    return f"10^{log10:.1f}" if not value else f"{value:.4g}"
+
+
+def _number(value: float | None, digits: int = 4) -> str:
+    """As on a terminal; in the summary, what is infinite or undefined is None."""
+    return "none" if value is None else f"{value:.{digits}g}"
