@@ -1,5 +1,6 @@
 """Documentation is complete and true: every public name has an example and is listed, and the README example runs."""
 
+import doctest
 import inspect
 import re
 from pathlib import Path
@@ -42,6 +43,16 @@ def test_readme_example_runs():
     assert names["samples"].shape == (1000, 6)
     for run in ("flow", "descent"):
         assert names[run].result == deepbures.Result.converged
+
+
+PAGES = sorted(path.name for path in (ROOT / "docs").glob("*.md") if "```pycon" in path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_numbers_of_the_pages_are_live(page):
+    blocks = re.findall(r"```pycon\n(.*?)```", (ROOT / "docs" / page).read_text(encoding="utf-8"), re.DOTALL)
+    examples = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, page, page, 0)
+    assert doctest.DocTestRunner().run(examples).failed == 0, "see the captured output"
 
 
 def test_versions_agree():

@@ -76,7 +76,7 @@ def certify(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> tuple
     flow-paper not met: 1
     flow-derived holds
     flow-exact holds
-    flow-bottleneck not met: 2
+    flow-bottleneck not met: 1
     flow-authors-code not met: 1
     descent-paper holds
     descent-derived holds

@@ -126,7 +126,11 @@ def _flow_bottleneck(start: Start) -> Certificate:
     met = start.k < start.n and 0 <= e < gap
     rho = start.left_out / start.kept if start.kept > 0 else math.nan
     log_rate = math.log(4) + log(1 - rho) + start.power * log(c) if met else math.nan
-    height = "height of the best saddle over the minimum, λ_k − λ_{k+1}"
+    below = Assumption("dimensions that the bottleneck leaves out, n − k", start.n - start.k, ">", 0)
+    saddle = (
+        Assumption("height of the best saddle over the minimum, λ_k − λ_{k+1}", gap, ">", 0.0),
+        Assumption("excess e(0), which must lie below that height", e, "<", gap),
+    )
     return Certificate(
         "flow-bottleneck",
         "flow",
@@ -135,10 +139,9 @@ def _flow_bottleneck(start: Start) -> Certificate:
         _DERIVED,
         (
             *balanced(start),
-            Assumption("dimensions that the bottleneck leaves out, n − k", start.n - start.k, ">", 0),
+            below,
             Assumption("smoothing τ", start.tau, "=", 0.0),
-            Assumption(height, gap if start.k < start.n else math.nan, ">", 0.0),
-            Assumption("excess e(0), which must lie below that height", e, "<", gap),
+            *(saddle if below.holds else ()),
         ),
         {"log_margin": log(c) if met else math.nan, "gap": gap, "rho": rho},
         e,
