@@ -274,6 +274,8 @@ def run_on_host(
     """The run with progress, interruption and early stop; the batch is vmapped if `axes` say so."""
     calls = _calls(method, weights, problem, observables, axes)
     state, records = calls.start()
+    # In the precision of the run: a time rounded down to float32 would never reach the mark in float64.
+    marks = marks.astype(state.position.dtype)
     run = _HostRun(calls, marks, problem.low, callback)
     if resume is None:
         run.note(state, records)
