@@ -124,7 +124,7 @@ class Bounds:
         known = np.isfinite(self.authors_margin) & (self.tau > 0)
         kept = self.smallest[known] >= self.authors_margin[known] * (1 - 1e-6)
         return Finding(
-            "The margin of the authors' code, √λ_n − √L(0) for every τ, does so too with smoothing.",
+            "The margin of the authors' code, √λ_n − √L(0) for every τ, bounds it with smoothing too.",
             bool(kept.all()) if known.any() else None,
             f"In {int(kept.sum())} of {int(known.sum())} runs with τ > 0.",
         )
