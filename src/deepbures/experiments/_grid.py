@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deepbures._checks import check_number
 from deepbures.experiments._pieces import Finding, Keeper, Piece, compute_all
 from deepbures.experiments._setting import (
     DEPTHS,
@@ -222,6 +223,11 @@ def grid(
     -------
     Grid
 
+    Raises
+    ------
+    ValueError
+        For an unknown loss, a negative τ, a depth below 1.
+
     References
     ----------
     Bréchet, Papagiannouli, An, Montúfar (2023), Section 5, and their public code.
@@ -234,6 +240,7 @@ def grid(
     (1, True)
     """
     depths = depths or tuple(int(d) for d in thin(DEPTHS, _QUICK_DEPTHS, quick))
+    _check(losses, taus or (), depths)
     cells: list[tuple[str, float, float, bool]] = []
     for loss in losses:
         for smin in smins or thin(SMINS, _QUICK_SMINS, quick):
@@ -248,6 +255,15 @@ def grid(
     pieces = list(keep(thunks).values())
     columns = {name: np.concatenate([piece[name] for piece in pieces]) for name in Grid.__dataclass_fields__}
     return Grid(**columns)
+
+
+def _check(losses: tuple[str, ...], taus: tuple[float, ...], depths: tuple[int, ...]) -> None:
+    for loss in losses:
+        if loss not in LOSSES:
+            raise ValueError(f"losses must be of 'bw' and 'frobenius', but {loss!r} was given.")
+    check_number(taus, "taus")
+    if any(depth != int(depth) or depth < 1 for depth in depths):
+        raise ValueError(f"depths must be whole numbers from 1 on, but {depths} was given.")
 
 
 def _cell(loss: str, smin: float, tau: float, clip: bool, depths: tuple[int, ...], seed: int) -> Piece:
