@@ -1,5 +1,7 @@
 """In which precision is computed, and what comes back: nobody has to set a flag, and nobody's flag is changed."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +15,13 @@ COVARIANCE = PROBLEMS["generic"].covariance
 
 
 def everything(dtype):
-    """One call of every function of these rooms, on NumPy arrays of a dtype."""
+    """One call of every function of these rooms, on NumPy arrays of a dtype; computed once for each 64-bit setting."""
+    return computed(dtype, jax.config.read("jax_enable_x64"))
+
+
+@functools.cache
+def computed(dtype, is_x64):
+    assert jax.config.read("jax_enable_x64") == is_x64
     target = db.Target.from_covariance(COVARIANCE.astype(dtype))
     w = np.random.default_rng(0).standard_normal((4, 2)).astype(dtype)
     found = {"matmul": target.matmul(w), "factor": target.factor(), "spectrum": target.spectrum(2)}

@@ -56,13 +56,13 @@ def test_the_closed_form_is_the_minimum(depth, tau):
     assert fitted.unusable_modes == ((3,) if tau == ABOVE else ())
 
 
+# One layer, few and many; no smoothing, some, and more than some eigenvalue: each with each solver. Other depths differ
+# in the number of layers alone; test_flow and test_descent hold them against exact solutions and naive loops.
 TRAINED = [
-    *(("flow", depth, 0.0) for depth in DEPTHS),
-    *(("descent", depth, 0.0) for depth in DEPTHS),
-    ("flow", 2, 0.05),
+    *(("flow", depth, 0.0) for depth in (1, 2, 10)),
+    *(("descent", depth, 0.0) for depth in (1, 3, 10)),
     ("flow", 10, 0.05),
     ("flow", 2, ABOVE),
-    ("descent", 1, 0.05),
     ("descent", 3, 0.05),
     ("descent", 3, ABOVE),
 ]
