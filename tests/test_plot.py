@@ -62,6 +62,31 @@ def test_prediction_has_the_predicted_slope_and_meets_the_late_run():
     assert figure.axes[0].get_xscale() == "linear" and figure.axes[0].get_yscale() == "log"
 
 
+def legend(figure: Figure) -> list[str]:
+    return [text.get_text() for part in figure.legends for text in part.get_texts()]
+
+
+def test_bounds_are_labelled_lines_within_the_range_of_the_run():
+    times = np.linspace(0, 10, 101)
+    excess = 2 * np.exp(-1.5 * times)
+    run = Trajectory(times, np.arange(101), {"loss": 1 + excess, "excess": excess}, None, np.asarray(1.0), None, None)
+    bounds = {"bound a": 3 * np.exp(-times), "bound b": 2 * np.exp(-100 * times), "none": np.full(101, np.inf)}
+    plain, figure = plot.plot_excess(run), plot.plot_excess(run, rate=1.5, bounds=bounds)
+    for i, bound in enumerate(list(bounds.values())[:2], 1):
+        y = drawn(figure, line=i)[1]
+        np.testing.assert_array_equal(y, np.where(bound > 1e-200, bound, np.nan))
+    assert np.isnan(drawn(figure, line=3)[1]).all()  # a bound that promises nothing
+    assert legend(figure) == [*bounds, "predicted slope exp(−1.5 t)"] and legend(plain) == []
+    assert [line.get_linestyle() for line in figure.axes[0].lines][:3] == ["-", ":", "-."]
+    # Down to the lowest excess, and up to the highest bound.
+    assert figure.axes[0].get_ylim()[0] == plain.axes[0].get_ylim()[0] and figure.axes[0].get_ylim()[1] > 3
+
+
+def test_a_bound_needs_a_value_for_each_record(run):
+    with pytest.raises(ValueError, match=r"bounds\['b'\] must have one value for each of the .* has shape \(3,\)"):
+        plot.plot_excess(run, bounds={"b": np.ones(3)})
+
+
 def test_no_exponential_rate_means_two_log_axes_and_no_prediction(run):
     figure = plot.plot_excess(run, rate=0.0)
     assert figure.axes[0].get_xscale() == "log" and len(figure.axes[0].lines) == 1

@@ -1,5 +1,6 @@
 """The report: every kind of fit gives one self-contained page that says what happened, and never a warning."""
 
+import dataclasses
 import re
 from html.parser import HTMLParser
 from importlib import resources
@@ -142,12 +143,71 @@ def test_steps_that_did_not_suffice(covariance):
 
 def test_divergence(covariance):
     target = db.Target.from_covariance(covariance.covariance)
-    fit = db.fit(target, 2, depth=2, solver="descent", num_steps=300, step_size=50.0)
+    with pytest.warns(UserWarning, match="above the stability limit"):
+        fit = db.fit(target, 2, depth=2, solver="descent", num_steps=300, step_size=50.0)
     assert "Use a smaller step size" in page(fit, covariance).text
     nothing = np.asarray(np.nan)
     lost = eqx.tree_at(lambda f: (f.final_loss, f.excess, f.relative_excess), fit, (nothing, nothing, nothing))
     lost = eqx.tree_at(lambda f: f.network.weights[1], lost, np.full((4, 2), np.nan))
     assert "left the range of finite numbers" in page(lost, covariance).text
+
+
+@pytest.fixture(scope="module")
+def certified() -> tuple[Fit, Dataset]:
+    data = Dataset("diagonal", covariance=np.diag([4.0, 2.0, 1.0]))
+    target = db.Target.from_covariance(data.covariance)
+    return db.fit(target, 3, init="close", solver="descent", step_size=0.01, num_steps=300), data
+
+
+def rows_of_certificates(text: str) -> dict[str, str]:
+    table = text[text.index('<div class="promises">') :]
+    table = table[: table.index("</table>")]
+    return {row[1]: row[0] for row in re.findall(r"(<tr[^>]*><th scope=\"row\"><code>([\w-]+)</code>.*?</tr>)", table)}
+
+
+def test_certificates_are_a_table_and_bounds_in_the_figure(certified):
+    fit, data = certified
+    parsed = page(fit, data)
+    rows = rows_of_certificates(render_report(fit, data, {}))
+    assert list(rows) == [certificate.name for certificate in fit.certificates]
+    assert "kept; observed rate 1 times this one" in rows["descent-exact"] and ">0.5<" in rows["descent-exact"]
+    assert 'class="no"' in rows["flow-paper"] and "no: [1]" in rows["flow-paper"]
+    assert "about gradient flow, and this is a descent" in rows["flow-exact"]
+    assert "smoothing τ: 0 (needed > 0) (in flow-paper, flow-authors-code)" in parsed.text
+    # The table below comes with the figure: guarantees that apply to the run, and no others.
+    approach = next(label for label in parsed.labels if "Distance of the loss" in label)
+    assert "not to be crossed: bound descent-exact." in approach
+    assert "bound descent-exact" in parsed.text and "predicted slope exp(−4 t)" in parsed.text
+    assert "violated" not in parsed.text
+
+
+def test_a_violated_guarantee_cannot_be_overlooked(certified):
+    fit, data = certified
+    broken = tuple(
+        dataclasses.replace(check, violated=True, first_violation=7.0, largest_ratio=1.5)
+        if check.certificate.name == "descent-exact"
+        else check
+        for check in fit.checks
+    )
+    other = dataclasses.replace(fit, checks=broken)
+    text = render_report(other, data, {})
+    assert text.index('role="alert"') < text.index("What was asked")
+    assert (
+        "descent-exact: VIOLATED, first at 7, excess up to 1.5 times the bound" in text and "please report it" in text
+    )
+    row = rows_of_certificates(text)["descent-exact"]
+    assert 'class="violated"' in row and "VIOLATED: first at 7" in row
+    # The warning of the run says the same: it is told once at the top.
+    (warning,) = re.findall(r"<li>(descent-exact: VIOLATED.*?)</li>", text)
+    told = render_report(other, data, {"warnings": [warning]})
+    assert told.count("<li>descent-exact: VIOLATED") == 1 and "<strong>Warning" not in told
+
+
+def test_rates_beyond_floating_point_are_powers_of_ten(certified):
+    fit, data = certified
+    deep = tuple(dataclasses.replace(certificate, log_rate=-1500.0) for certificate in fit.certificates)
+    row = rows_of_certificates(render_report(dataclasses.replace(fit, certificates=deep), data, {}))["descent-exact"]
+    assert ">10^−651.4<" in row
 
 
 @pytest.mark.parametrize("name", ["stationary", "stalled", "max_steps", "interrupted", "running"])
@@ -197,6 +257,8 @@ def test_summary_is_shown_whole_and_escaped(descended, images):
     result = page(descended, images, **summary)
     assert "<b>x</b>" in result.text and "versions.jax" in result.text and "2, 2" in result.text
     assert "drawn with seed 3" in result.text
+    listed = page(descended, images, certificates=[{"name": "flow-exact", "missed": ["τ"]}], pairs=[{"a": 1}])
+    assert "certificates.flow-exact.missed" in listed.text and "pairs.0.a" in listed.text
 
 
 def test_long_names_do_not_fill_the_heading(descended, images):

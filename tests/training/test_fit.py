@@ -1,12 +1,17 @@
 """From a target to a network in one call: every solver, depth and smoothing against the theoretical minimum."""
 
 import contextlib
+import dataclasses
+import math
 import warnings
 
+import equinox as eqx
 import numpy as np
 import pytest
 
 import deepbures as db
+from deepbures.training import Assumption
+from deepbures.training._verification import as_plain, hold_against, in_words, kind
 
 from . import naive
 
@@ -154,6 +159,98 @@ def test_a_run_that_is_cut_short_says_so():
     flow = db.fit(TARGET, RANK, depth=2, solver="flow", horizon=0.05, num_records=60)
     assert flow.result == db.Result.finished
     assert flow.trajectory.times[-1] == flow.horizon == 0.05
+
+
+FULL = db.Target.from_spectrum([4.0, 2.5, 1.5, 1.0], key=3)
+
+
+@pytest.fixture(scope="module")
+def descended():
+    return db.fit(FULL, 4, solver="descent", init="close", step_size=0.01, num_steps=200, num_records=60)
+
+
+@pytest.mark.parametrize(
+    "rank, options, expected",
+    [
+        (4, {"depth": 2}, ["flow-derived", "flow-exact"]),
+        (4, {"depth": 2, "tau": 0.05}, ["flow-paper", "flow-derived"]),
+        (2, {"depth": 2}, ["flow-bottleneck"]),
+    ],
+)
+def test_the_run_keeps_the_guarantees_of_its_start(rank, options, expected):
+    fitted = db.fit(FULL, rank, init="close", num_records=60, **options)
+    certificates = db.certify(fitted.start, FULL, fitted.loss)
+    assert [c.name for c in fitted.certificates] == [c.name for c in certificates]
+    assert [c.log_rate for c in fitted.certificates if c.holds] == [c.log_rate for c in certificates if c.holds]
+    kept = [check for check in fitted.checks if check.applies and check.certificate.is_guarantee]
+    assert [check.certificate.name for check in kept] == expected
+    assert not any(check.violated for check in fitted.checks)
+    assert all(check.tightness > 1 for check in kept)
+
+
+def test_what_is_certified_of_descent_is_exact_at_depth_one(descended):
+    (exact,) = [check for check in descended.checks if check.certificate.name == "descent-exact"]
+    assert exact.applies and not exact.violated
+    np.testing.assert_allclose([exact.tightness, exact.largest_ratio], 1, rtol=1e-6)
+
+
+def test_no_certificates_without_a_start_or_a_spectrum():
+    variances = np.arange(40.0, 0, -1)
+    products = db.Target.from_operator(lambda w: variances[:, None] * w, 40, variances.sum())
+    for target, options in [(FULL, {"solver": "closed-form"}), (products, {"solver": "descent", "num_steps": 3})]:
+        fitted = db.fit(target, 2, **options)
+        assert (fitted.certificates, fitted.checks) == ((), ())
+
+
+def test_a_violated_guarantee_is_a_warning(monkeypatch):
+    def too_fast(*arguments):
+        return tuple(dataclasses.replace(c, log_rate=c.log_rate + 1) for c in db.certify(*arguments))
+
+    monkeypatch.setattr("deepbures.training._fit.certify", too_fast)
+    with pytest.warns(UserWarning, match=r"flow-exact: VIOLATED, first at .* please report it, with the data"):
+        fitted = db.fit(FULL, 4, init="close", num_records=60)
+    assert [check.certificate.name for check in fitted.checks if check.violated] == ["flow-exact"]
+    plain = {entry["name"]: entry for entry in map(as_plain, fitted.certificates, fitted.checks)}
+    assert plain["flow-exact"]["violated"] and not plain["flow-derived"]["violated"]
+
+
+def lost_from(run, record):
+    excess = np.array(run.excess)
+    excess[record:] = np.nan
+    return eqx.tree_at(lambda t: t.records["excess"], run, excess)
+
+
+def test_a_loss_that_is_not_finite_is_above_every_bound(descended):
+    run = lost_from(descended.trajectory, 10)
+    checks = {check.certificate.name: check for check in hold_against(run, descended.certificates)}
+    assert [name for name, check in checks.items() if check.violated] == ["descent-exact"]
+    assert checks["descent-exact"].first_violation == run.steps[10]
+    assert checks["descent-sharpness"].applies and "about gradient flow" in checks["flow-exact"].reason
+    nothing = hold_against(lost_from(run, 0), descended.certificates)
+    assert {check.reason for check in nothing} == {"the loss is not finite at the start"}
+
+
+def test_a_run_in_single_precision_is_held_against_nothing():
+    target = db.Target.from_covariance(np.diag([4.0, 2.5, 1.5, 1.0]).astype(np.float32))
+    fitted = db.fit(target, 4, init="gaussian", solver="descent", step_size=0.1, num_steps=30, num_records=10)
+    assert any(certificate.holds and certificate.is_guarantee for certificate in fitted.certificates)
+    assert {check.applies for check in fitted.checks} == {False}
+    assert {check.reason for check in fitted.checks if check.certificate.holds} == {
+        "the run was computed in float32, and bounds are checked in double precision only"
+    }
+
+
+def test_certificates_in_words_and_plain_values(descended):
+    kinds = {certificate.name: kind(certificate) for certificate in descended.certificates}
+    assert {kinds[name] for name in ("flow-paper", "descent-exact")} == {"guarantee"}
+    assert (kinds["flow-authors-code"], kinds["flow-asymptotic"]) == ("comparison", "prediction")
+    assert in_words(Assumption("depth N", 3, "=", 1)) == "depth N: 3 (needed = 1, missed by 2)"
+    assert in_words(Assumption("depth N", 1, "=", 1)) == "depth N: 1 = 1"
+    assert in_words(Assumption("gap", math.nan, ">", 0.0)) == "gap: undefined here"
+    paper = as_plain(next(c for c in descended.certificates if c.name == "descent-paper"))
+    np.testing.assert_allclose(10 ** paper["log10_rate"], paper["rate"], rtol=1e-12)
+    np.testing.assert_allclose(10 ** paper["log10_max_step_size"], paper["max_step_size"], rtol=1e-12)
+    assert "violated" not in paper and paper["missed"] == [] and paper["holds"]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from deepbures.cli._progress import Display
 from deepbures.datasets import load_dataset
 from deepbures.runs import environment, load_model, plain
 from deepbures.training import Assumption, Certificate
-from deepbures.training._fit import fit_loss, fit_problem, fit_start
+from deepbures.training._fit import fit_problem, fit_start
 from deepbures.training._verification import as_plain, in_words
 
 
@@ -34,17 +34,16 @@ def run_certify(
     display.stage(f"reading {source}")
     dataset = load_dataset(source, covariance=covariance)
     display.stage("certifying")
-    start: dict[str, Any]
+    target = target_of(dataset)
     if trained is None:
         assert rank is not None  # by the check of the arguments; tells the type checker
-        target = target_of(dataset)
         widths, objective = fit_problem(target, rank, depth=depth, hidden=hidden, tau=tau, loss=loss)
         network = fit_start(target, widths, init=init, seed=seed, tau=tau)
-        start = {"init": init, "seed": seed}
+        start: dict[str, Any] = {"init": init, "seed": seed}
     else:
-        _check_dim(trained, dataset.dim, str(model), source)
-        target, objective, network = target_of(dataset), fit_loss(loss, tau), trained
-        start = {"model": str(model)}
+        network, start = trained, {"model": str(model)}
+        _check_dim(network, dataset.dim, str(model), source)
+        _, objective = fit_problem(target, network.bottleneck, depth=network.depth, hidden=None, tau=tau, loss=loss)
     certificates = db.certify(network, target, objective)
     return dict(
         plain(

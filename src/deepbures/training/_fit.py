@@ -232,7 +232,7 @@ def fit_problem(
     if not isinstance(target, Target):
         raise TypeError(f"target must be a Target, but a {type(target).__name__} was given.")
     widths = fit_widths(target.dim, rank, depth, hidden)
-    objective = fit_loss(loss, tau)
+    objective = _loss(loss, tau)
     total = float(target.trace)
     if not math.isfinite(total):
         raise ValueError(f"The variance of the target is beyond the range of {target.dtype}: scale the data down.")
@@ -296,7 +296,7 @@ def _report(
     )
 
 
-def fit_loss(name: str, tau: float) -> AbstractLoss:
+def _loss(name: str, tau: float) -> AbstractLoss:
     """The loss of a name, with its smoothing."""
     check_number(tau, "tau")
     if name == "bw":
