@@ -65,7 +65,7 @@ class Grid:
     >>> from deepbures.experiments import grid
     >>> cell = grid(losses=("bw",), taus=(0.0,), smins=(2.0,), depths=(1, 10))
     >>> (cell.slope / cell.predicted).round(2).tolist()
-    [1.0, 1.08]
+    [1.0, 1.19]
     """
 
     loss: NDArray[np.str_]
