@@ -26,7 +26,7 @@ def aligned_flow(start_values: Any, eigenvalues: Any, loss: AbstractLoss, times:
     Frobenius                       ds/dt = −4N s^{3−2/N} (s² − λ)
     ==============================  ==================================================================================
 
-    Where there is no closed form the scalar equation of ln s is integrated to a relative error of about 1e-11. A mode
+    Where there is no closed form the scalar equation of ln s is integrated to a relative error of about 1e-10. A mode
     that starts at zero stays there, except at depth 1 without smoothing (where zero is a kink, left at once).
 
     Parameters
@@ -87,9 +87,12 @@ def _mode(s0: float, lam: float, loss: AbstractLoss, times: Floats, depth: int) 
         if depth == 1:
             return np.asarray(root + (s0 - root) * np.exp(-2 * times))
         if depth == 2 and lam > 0 and s0 > 0:
-            return np.asarray(root / (1 + (root / s0 - 1) * np.exp(-4 * root * times)))
+            decay = np.exp(-4 * root * times)
+            return np.asarray(s0 * root / (s0 * (1 - decay) + root * decay))
     elif isinstance(loss, Frobenius) and depth == 1 and lam > 0 and s0 > 0:
-        return np.asarray(root / np.sqrt(1 + (lam / s0**2 - 1) * np.exp(-8 * lam * times)))
+        return np.asarray(
+            s0 * root / np.hypot(s0 * np.sqrt(-np.expm1(-8 * lam * times)), root * np.exp(-4 * lam * times))
+        )
     elif not isinstance(loss, (BuresWasserstein, Frobenius)):
         raise TypeError(f"loss must be BuresWasserstein or Frobenius, but a {type(loss).__name__} was given.")
     if s0 == 0:
@@ -122,7 +125,7 @@ def _integrate(s0: float, lam: float, loss: AbstractLoss, times: Floats, depth: 
     if end == 0:
         return np.full(times.shape, s0)
     done = scipy.integrate.solve_ivp(
-        speed, (0.0, end), [np.log(s0)], method="LSODA", t_eval=np.unique(ordered), rtol=1e-12, atol=1e-13
+        speed, (0.0, end), [np.log(s0)], method="LSODA", t_eval=np.unique(ordered), rtol=1e-13, atol=1e-14
     )
     result = np.empty_like(times)
     result[order] = np.exp(done.y[0])[np.searchsorted(np.unique(ordered), ordered)]

@@ -1,8 +1,10 @@
 """Convergence certificates of one start: hypotheses and constants of the theorems, computed."""
 
+import dataclasses
 import math
 import warnings
 
+import jax.numpy as jnp
 import numpy as np
 
 from deepbures._precision import any_traced, numpy_in_numpy_out
@@ -36,9 +38,10 @@ def certify(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> tuple
     descent-stability   the stability limit 2/λ_max                                                  prediction
     ==================  ==========================================================================  ===========
 
-    All of them are for balanced starts, within a relative balancedness gap of 1e-8. The margin c bounds the smallest
-    singular value along the flow from below: c² = (√λ_n − √L(0))² − τ, which for τ = 0 is the modified margin
-    deficiency √λ_n − √L(0) of the paper. For the Frobenius loss only the local predictions are known.
+    All of them are for balanced starts, within a relative balancedness gap of 1e-8 (2e-6 if the weights are in single
+    precision). The margin c bounds the smallest singular value along the flow from below: c² = (√λ_n − √L(0))² − τ,
+    which for τ = 0 is the modified margin deficiency √λ_n − √L(0) of the paper. For the Frobenius loss only the local
+    predictions are known.
 
     Parameters
     ----------
@@ -86,7 +89,8 @@ def certify(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> tuple
     descent-stability holds
     """
     check_pair(net, target)
-    if any_traced((net, target, loss)):
+    # Within jax.jit even constants are traced as soon as they meet an operation of JAX.
+    if any_traced((net, target, loss, jnp.zeros(()))):
         raise ValueError("certify needs concrete numbers: call it outside jax.jit, jax.vmap and the like.")
     if net.batch_shape or np.ndim(target.mean) != 1:
         raise ValueError(
@@ -95,7 +99,7 @@ def certify(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> tuple
         )
     start = measure(net, target, loss)
     makers = FOR_BURES_WASSERSTEIN if isinstance(loss, BuresWasserstein) else PREDICTIONS
-    return tuple(make(start) for make in makers)
+    return tuple(dataclasses.replace(make(start), _rounding=start.rounding) for make in makers)
 
 
 def certified_step_size(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> float:
@@ -126,7 +130,9 @@ def certified_step_size(net: DeepLinearNetwork, target: Target, loss: AbstractLo
         )
     best = max(held, key=lambda c: c.log_max_step_size or -math.inf)
     log_step = best.log_max_step_size or -math.inf
-    if not log_step > math.log(np.finfo(np.float64).tiny):
+    # The run is in the precision of the network or of the target, whichever is higher.
+    tiny = min(float(np.finfo(array.dtype).tiny) for array in (net.weights[0], target.mean))
+    if not log_step > math.log(tiny):
         raise ValueError(
             f"The certified step size is 10^{log_step / math.log(10):.0f}, below the range of floating point: pass "
             '"sharpness" or a number.'

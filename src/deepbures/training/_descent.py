@@ -153,7 +153,10 @@ def _warn_unstable(step_size: Any, target: Target, loss: AbstractLoss, net: Deep
     """Warn of a step at which no minimizer is stable."""
     if is_traced(step_size, net, target, loss):
         return
-    limit = 2 / float(np.max(np.asarray(fastest_rate(net, target, loss))))
+    steepest = float(np.max(np.asarray(fastest_rate(net, target, loss))))
+    if not steepest > 0:  # the minimizer is flat: every step is stable there
+        return
+    limit = 2 / steepest
     if float(step_size) > limit:
         warnings.warn(
             f"step_size = {float(step_size):.4g} is above the stability limit 2/λ_max = {limit:.4g}, at which gradient "
@@ -173,7 +176,13 @@ def _rule(step_size: Any, net: DeepLinearNetwork, target: Target, loss: Abstract
             raise ValueError(f"{_EXPECTED}{step_size!r} was given.")
         if step_size == "certified":
             step = _certified(net, target, loss)
-            return lambda problem: _Plain(jnp.asarray(step, net.weights[0].dtype))
+            return lambda problem: _Plain(jnp.asarray(step, problem.target.dtype))
+
+        if not is_traced(net, target, loss) and not np.all(np.asarray(fastest_rate(net, target, loss)) > 0):
+            raise ValueError(
+                f'step_size = "{step_size}" needs a minimizer with curvature, but here that is the zero network, which '
+                "is flat (a zero target, or no eigenvalue above tau): pass a number."
+            )
 
         def from_curvature(problem: Problem) -> _Plain | _Accelerated:
             steepest, flattest = extremes_at(problem.low, problem.loss, net.depth, net.latent_dim)
@@ -192,7 +201,7 @@ def _rule(step_size: Any, net: DeepLinearNetwork, target: Target, loss: Abstract
         )
     check_number(step_size, "step_size", positive=True)
     _warn_unstable(step_size, target, loss, net)
-    return lambda problem: _Plain(jnp.asarray(step_size, net.weights[0].dtype))
+    return lambda problem: _Plain(jnp.asarray(step_size, problem.target.dtype))
 
 
 def record_steps(num_steps: int, num_records: int) -> np.ndarray:

@@ -3,17 +3,22 @@
 from typing import Any
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 
 from deepbures.landscape._curvature import sharpness
-from deepbures.model import AbstractLoss, DeepLinearNetwork, Target
+from deepbures.model import AbstractLoss, BuresWasserstein, DeepLinearNetwork, Target
 
 Array = Any
 Weights = tuple[Array, ...]
 
 
-BALANCED = 1e-8
-"""Largest ‖W_{l+1}ᵀ W_{l+1} − W_l W_lᵀ‖ relative to the largest ‖W_l‖² of a network that counts as balanced."""
+def balanced_within(net: DeepLinearNetwork) -> float:
+    """Largest ‖W_{l+1}ᵀ W_{l+1} − W_l W_lᵀ‖ relative to the largest ‖W_l‖² of a network that counts as balanced.
+
+    1e-8, or in single precision, where a balanced lift is not better than that, about 2e-6.
+    """
+    return max(1e-8, *(16 * float(np.finfo(weight.dtype).eps) for weight in net.weights))
 
 
 def largest_relative_gap(net: DeepLinearNetwork) -> float:
@@ -46,9 +51,21 @@ def sum_of_squares(weights: Weights) -> Array:
 
 
 def fastest_rate(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> Array:
-    """λ_max at the balanced minimizer, for one target or each of a batch; the inverse of the fastest time scale."""
+    """λ_max at the balanced minimizer, for one target or each of a batch; the inverse of the fastest time scale.
+
+    NaN or 0 where the minimizer is the zero network (a zero target, or one below the smoothing), which is flat.
+    """
     one = lambda target: sharpness(target, net.bottleneck, loss, depth=net.depth, latent_dim=net.latent_dim)  # noqa: E731
     if np.ndim(target.mean) == 2:
         rates: Array = eqx.filter_vmap(one)(target)
         return rates
     return one(target)
+
+
+def rate_at_the_start(net: DeepLinearNetwork, loss: AbstractLoss) -> Array:
+    """About the largest curvature at the start, N w^p times that of the loss, w² the mean square singular value."""
+    layers = [(jnp.asarray(weight) ** 2).sum((-2, -1)) / min(weight.shape[-2:]) for weight in net.weights]
+    square = sum(layers) / net.depth
+    curvature = 2.0 if isinstance(loss, BuresWasserstein) else 12 * square**net.depth
+    rate: Array = net.depth * square ** (net.depth - 1) * curvature
+    return rate

@@ -23,7 +23,13 @@ from deepbures.training._driver import (
     State,
     result_of,
 )
-from deepbures.training._dynamics import BALANCED, Weights, fastest_rate, largest_relative_gap
+from deepbures.training._dynamics import (
+    Weights,
+    balanced_within,
+    fastest_rate,
+    largest_relative_gap,
+    rate_at_the_start,
+)
 from deepbures.training._fields import EndToEndField, Field, LayerField
 from deepbures.training._observables import Record
 from deepbures.training._run import check_pair, train
@@ -281,7 +287,7 @@ def gradient_flow(
     num_records = check_integer(num_records, "num_records", 1)
     max_steps = check_integer(max_steps, "max_steps", 1)
     check_pair(net, target)
-    speed = fastest_rate(net, target, loss)
+    speed = _speed(net, target, loss)
     only = None if isinstance(solver, str) and solver == "auto" else _solver(solver)
     if times is not None:
         marks = np.unique(np.concatenate([[0.0], np.asarray(times, float).ravel(), [float(horizon)]]))
@@ -301,7 +307,7 @@ def gradient_flow(
         if only is not None:
             return flow(only, rtol, level)
         ordinary = flow(diffrax.Dopri8(), rtol, level)
-        if not is_tracer(speed) and float(horizon * fastest) <= STIFF:
+        if not is_tracer(fastest) and float(horizon * fastest) <= STIFF:
             return ordinary
         looser = max(1e-7 / rtol, 1.0)
         return Relay(ordinary, flow(RungeKuttaChebyshev(), rtol * looser, level * looser), STIFF / fastest)
@@ -321,6 +327,15 @@ def gradient_flow(
     )
 
 
+def _speed(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> Array:
+    """The inverse of the fastest time scale: at the minimizer, or if that is flat at the start, or else 1."""
+    rate = fastest_rate(net, target, loss)
+    if not is_tracer(rate) and bool(np.all(np.asarray(rate) > 0)):
+        return rate
+    start = rate_at_the_start(net, loss).max()
+    return jnp.where(jnp.asarray(rate) > 0, rate, jnp.where(start > 0, start, 1.0))
+
+
 def _state(net: DeepLinearNetwork, space: str) -> tuple[Field, DeepLinearNetwork]:
     """The vector field of a space, and the start as its state."""
     if space == "layers":
@@ -328,11 +343,11 @@ def _state(net: DeepLinearNetwork, space: str) -> tuple[Field, DeepLinearNetwork
     if space != "end-to-end":
         raise ValueError(f'space must be "layers" or "end-to-end", but {space!r} was given.')
     if not any_traced(net):
-        gap = largest_relative_gap(net)
-        if gap > BALANCED:
+        gap, limit = largest_relative_gap(net), balanced_within(net)
+        if gap > limit:
             raise ValueError(
                 f"The end-to-end flow is that of balanced networks, but the balancedness gap of this one is {gap:.3g} "
-                f'of the largest squared layer (at most {BALANCED:g}): take space="layers", or start from '
+                f'of the largest squared layer (at most {limit:.2g}): take space="layers", or start from '
                 "balanced_network(net.end_to_end, net.widths)."
             )
     field = EndToEndField(jnp.asarray(net.depth), net.bottleneck, net.widths)

@@ -13,9 +13,10 @@ import numpy as np
 
 from deepbures.landscape._curvature import extremes_at
 from deepbures.landscape._minimum import minimum
-from deepbures.model import AbstractLoss, DeepLinearNetwork, Target
+from deepbures.model import AbstractLoss, BuresWasserstein, DeepLinearNetwork, Target
+from deepbures.model._covariance import ProductCovariance
 from deepbures.training._certificate import Assumption
-from deepbures.training._dynamics import BALANCED, largest_relative_gap
+from deepbures.training._dynamics import balanced_within, largest_relative_gap
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,10 @@ class Start:
     left_out: float
     smallest: float
     gap: float
+    balanced_within: float
     sharpness: float
     flattest: float
+    rounding: float
 
     @property
     def power(self) -> float:
@@ -92,9 +95,25 @@ def measure(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> Start
         left_out=float(values[k]) if k < n else 0.0,
         smallest=_smallest(w, k),
         gap=largest_relative_gap(net),
+        balanced_within=balanced_within(net),
         sharpness=float(steepest),
         flattest=float(flattest),
+        rounding=_rounding(net, target, loss, float(loss.value(w, target))),
     )
+
+
+def _rounding(net: DeepLinearNetwork, target: Target, loss: AbstractLoss, value: float) -> float:
+    """An excess that rounding alone may show at the minimum.
+
+    A sum of squares of matrices of the size of the target's factor, in a factor, W and eigenvectors each right to
+    about (n + N) eps; for targets known through products and the Frobenius loss a difference of such numbers.
+    """
+    eps = max(float(np.finfo(np.asarray(array).dtype).eps) for array in (*net.weights, target.mean))
+    relative = 32 * (net.dim + net.depth) * eps
+    size = float(target.trace) + value
+    if isinstance(target.covariance, ProductCovariance):
+        return relative * size
+    return relative**2 * size if isinstance(loss, BuresWasserstein) else relative * (float(target.trace) ** 2 + value)
 
 
 class Margin(NamedTuple):
@@ -119,7 +138,7 @@ def as_in_the_code(start: Start) -> Margin:
 def balanced(start: Start) -> tuple[Assumption, ...]:
     if start.depth == 1:
         return ()
-    return (Assumption("balancedness gap relative to the largest ‖W_l‖²", start.gap, "≤", BALANCED),)
+    return (Assumption("balancedness gap relative to the largest ‖W_l‖²", start.gap, "≤", start.balanced_within),)
 
 
 def full_rank(start: Start) -> Assumption:

@@ -7,7 +7,7 @@ import equinox as eqx
 import numpy as np
 
 from deepbures.model import DeepLinearNetwork
-from deepbures.training._certificate import Certificate, Check
+from deepbures.training._certificate import STEP_SLACK, Certificate, Check
 
 Array = Any
 
@@ -174,7 +174,7 @@ class Trajectory(eqx.Module):
             return Check(certificate, applies=False, reason=f"it is about plain descent, and this is {what}")
         step = float(self.step_size)
         largest = certificate.max_step_size
-        if largest is not None and certificate.holds and step > largest * (1 + 1e-12):
+        if largest is not None and certificate.holds and step > largest * (1 + STEP_SLACK):
             reason = f"it speaks of step sizes up to {largest:.4g}, and this run took {step:.4g}"
             return Check(certificate, applies=False, reason=reason)
         return certificate.check(self.steps, excess, step_size=step, tolerance=tolerance)
