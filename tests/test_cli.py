@@ -103,19 +103,20 @@ def test_nothing_heavy_is_loaded_before_it_is_needed():
         [],
         ["--help"],
         ["--version"],
-        *([name, "--help"] for name in ("fit", "sample", "distance")),
+        *([name, "--help"] for name in ("fit", "sample", "distance", "certify")),
         ["fit", "digits", "--rank", "0"],
         ["fit", "digits", "--rank", "2", "--tau", "nan"],
         ["fit", "digits", "--rank", "2", "--solver", "magic"],
         ["sample", "runs", "--num", "0", "--out", "x.npy"],
         ["distance", "a", "b", "--samples", "--factors"],
+        ["certify", "digits"],
     ]
     code = f"""
 import sys
 from deepbures.cli import main
 codes = [main(arguments) for arguments in {early!r}]
 loaded = {{name.partition(".")[0] for name in sys.modules}}
-assert codes == [0] * 6 + [2] * 5, codes
+assert codes == [0] * 7 + [2] * 6, codes
 assert not loaded & {HEAVY!r}, loaded & {HEAVY!r}
 assert main(["fit", "digitz", "--rank", "2"]) == 2
 assert main(["fit", "gaussian:dims=3", "--rank", "2"]) == 2
