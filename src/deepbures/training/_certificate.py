@@ -178,8 +178,9 @@ class Certificate:
     _transform: tuple[Callable[[Any], Any], Callable[[Any], Any]] | None = field(default=None, repr=False)
     # η ↦ rate per step of that size (descent).
     _rate_of_step: Callable[[float], float] | None = field(default=None, repr=False)
-    # An excess that rounding alone may show at the minimum.
+    # An excess that rounding alone may show at the minimum, and L(0) + tr Σ0, to which integration errors are relative.
     _rounding: float = field(default=0.0, repr=False)
+    _size: float = field(default=0.0, repr=False)
 
     @property
     def holds(self) -> bool:
@@ -251,8 +252,8 @@ class Certificate:
     def check(self, positions: Any, excess: Any, *, step_size: float | None = None, tolerance: float = 1e-7) -> Check:
         """Hold the excess of a run, recorded at times or after numbers of steps, against the bound.
 
-        A record counts as a violation if √e exceeds √bound by more than `tolerance` · √e(0), the rounding of distances
-        and 5 parts in 10⁷: distances carry the error of the integration.
+        A record counts as a violation if √e, a distance, exceeds √bound by more than 5 parts in 10⁷, the error of the
+        run and rounding.
 
         Parameters
         ----------
@@ -261,7 +262,8 @@ class Certificate:
         step_size : float, optional
             Of a descent.
         tolerance : float
-            Error of the run in distance, relative to that of the start.
+            Error of the run in distance, relative to √(L(0) + tr Σ0) for a flow, which is integrated with an absolute
+            error, and to √e(0) for descent.
 
         Returns
         -------
@@ -292,9 +294,11 @@ class Certificate:
             return Check(self, applies=False, reason="it predicts a step size, not a rate")
         bound = self.bound(at, step_size=step_size)
         roots = np.sqrt(np.maximum(e, 0))
-        allowed = np.sqrt(bound) * (1 + 5e-7) + tolerance * math.sqrt(self.excess) + rounding
+        size = max(self._size, self.excess) if self.method == "flow" else self.excess
+        allowed = np.sqrt(bound) * (1 + 5e-7) + tolerance * math.sqrt(size) + rounding
         above = roots > allowed
-        seen = (e > max((10 * tolerance) ** 2 * self.excess, 100 * self._rounding)) & (bound > 0)
+        floor = max((10 * tolerance) ** 2 * self.excess, tolerance**2 * size, 100 * self._rounding)
+        seen = (e > floor) & (bound > 0)
         with np.errstate(over="ignore"):  # a bound that has all but underflowed
             ratios = e[seen] / bound[seen]
         observed = self._observed_rate(at, e, seen)

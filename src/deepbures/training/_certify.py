@@ -99,7 +99,9 @@ def certify(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> tuple
         )
     start = measure(net, target, loss)
     makers = FOR_BURES_WASSERSTEIN if isinstance(loss, BuresWasserstein) else PREDICTIONS
-    return tuple(dataclasses.replace(make(start), _rounding=start.rounding) for make in makers)
+    return tuple(
+        dataclasses.replace(make(start), _rounding=start.rounding, _size=start.loss + start.trace) for make in makers
+    )
 
 
 def certified_step_size(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> float:

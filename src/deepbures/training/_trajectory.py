@@ -132,7 +132,8 @@ class Trajectory(eqx.Module):
             Those about gradient flow apply to runs of `gradient_flow`, those about descent to plain descent with a step
             size that they speak of.
         tolerance : float
-            Error of the run in distance, relative to that of the start: more than this above a bound is a violation.
+            Error of the run in distance: more than this above a bound is a violation. Relative to √(L(0) + tr Σ0) for a
+            flow, to √e(0) for descent.
 
         Returns
         -------
