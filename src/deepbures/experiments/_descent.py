@@ -8,7 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepbures.experiments._pieces import Finding, Keeper, Piece, compute_all
-from deepbures.experiments._setting import DIM, HORIZON, STOP, close_start, slope, usable_tau, zipf_target
+from deepbures.experiments._setting import (
+    DIM,
+    HORIZON,
+    STOP,
+    check_depths,
+    check_seed,
+    check_smins,
+    check_taus,
+    close_start,
+    listed,
+    slope,
+    text_of,
+    usable_tau,
+    zipf_target,
+)
 from deepbures.landscape import sharpness
 from deepbures.model import BuresWasserstein, balanced_network
 from deepbures.training import gradient_descent
@@ -43,9 +57,9 @@ class Descent:
     Attributes
     ----------
     depth, smin, tau : array
-        The cells.
+        The cells; τ as used, at most λ_n.
     flow_slope, descent_slope : array
-        By the authors' rule, per unit of time (step size × steps).
+        By the authors' rule, per unit of time (step size × steps); NaN where a run does not come down to 10^−3.5.
     steps : array
         Steps of the descent until L − L* ≤ 1e-4, at most 300,000.
 
@@ -78,13 +92,22 @@ class Descent:
     @property
     def findings(self) -> tuple[Finding, ...]:
         """Whether the slopes agree."""
-        off = np.abs(self.ratio - 1)
+        statement = "Slopes of the flow agree with those of exact gradient descent at the paper's step size within 1 %."
+        flow, steps = np.isfinite(self.flow_slope), np.isfinite(self.descent_slope)
+        alone, neither = int((flow != steps).sum()), int((~flow & ~steps).sum())
+        off = np.abs(self.ratio - 1)[flow & steps]
+        rest = f" In {neither} more neither has a slope." if neither else ""
+        if alone:
+            return (Finding(statement, False, f"In {alone} cells only one of the two has a slope.{rest}"),)
+        if not off.size:
+            return (Finding(statement, None, f"No cell has slopes.{rest}"),)
         return (
             Finding(
-                "Slopes of the flow agree with those of exact gradient descent at the paper's step size within 1 %.",
+                statement,
                 bool((off < 0.01).all()),
                 f"Over {off.size} cells the slopes differ by at most {100 * off.max():.2g} % (median "
-                f"{100 * np.median(off):.2g} %); the descents took {self.steps.min():,} to {self.steps.max():,} steps.",
+                f"{100 * np.median(off):.2g} %); the descents took {self.steps.min():,} to {self.steps.max():,} steps."
+                f"{rest}",
             ),
         )
 
@@ -115,21 +138,35 @@ def descent(
     -------
     Descent
 
+    Raises
+    ------
+    ValueError
+        For cells that are no such triples, a depth below 1, a τ that is negative, a negative seed.
+
     Examples
     --------
     >>> from deepbures.experiments import descent
     >>> descent(cells=((25, 5.0, 0.0),)).findings[0].held
     True
     """
-    chosen = cells or (_QUICK if quick else CELLS)
+    seed = check_seed(seed)
+    chosen = _check_cells((_QUICK if quick else CELLS) if cells is None else cells)
     thunks = {
-        f"depth={depth}-smin={smin:g}-tau={tau:g}": partial(_cell, depth, smin, tau, seed)
+        f"depth={depth}-smin={text_of(smin)}-tau={text_of(tau)}": partial(_cell, depth, smin, tau, seed)
         for depth, smin, tau in chosen
     }
     pieces = list(keep(thunks).values())
     return Descent(
         **{name: np.array([piece[name].item() for piece in pieces]) for name in Descent.__dataclass_fields__}
     )
+
+
+def _check_cells(cells: tuple[tuple[int, float, float], ...]) -> list[tuple[int, float, float]]:
+    for cell in listed(cells, "cells"):
+        if not isinstance(cell, tuple | list) or len(cell) != 3:
+            raise ValueError(f"cells must be triples (depth, smin, tau), but {cell!r} was given.")
+    depths, smins, taus = zip(*cells, strict=True)
+    return list(zip(check_depths(depths), check_smins(smins), check_taus(taus), strict=True))
 
 
 def _cell(depth: int, smin: float, tau: float, seed: int) -> Piece:

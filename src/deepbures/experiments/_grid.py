@@ -1,5 +1,6 @@
 """The paper's grid: slopes of convergence over smoothing, smallest eigenvalue, depth and loss."""
 
+import itertools
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -7,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepbures._checks import check_number
 from deepbures.experiments._pieces import Finding, Keeper, Piece, compute_all
 from deepbures.experiments._setting import (
     DEPTHS,
@@ -16,10 +16,14 @@ from deepbures.experiments._setting import (
     SMINS,
     STOP,
     TAUS,
+    check_depths,
+    check_seed,
+    check_smins,
+    check_taus,
     close_start,
+    listed,
     name_of,
     slope,
-    thin,
     usable_tau,
     zipf_target,
 )
@@ -48,12 +52,14 @@ class Grid:
     tau, tau_used : array
         τ asked for, and used: with `clipped`, min(τ, λ_n), as in the authors' code.
     clipped : array of bool
-        Whether τ was clipped. Cells with τ > λ_n are there twice: clipped, and as asked.
+        Whether τ was clipped. Cells with τ > λ_n are there twice for "bw": clipped, and as asked. For "frobenius" τ
+        matters for the start alone.
     smin, depth, smallest_eigenvalue : array
         Of the target and the network.
     slope, residual : array
-        d log10(L − L*)/dt by the authors' rule, and the largest distance of the curve from the fitted line (in
-        decades); NaN where the run does not come down to 10^−3.5 by the horizon.
+        d log10(L − L*)/dt over the last 0.1 units of time between 10^−2 and 10^−3.5 (the authors' rule), and the
+        largest distance of the curve from the line fitted there, in decades; NaN where the run does not come down to
+        10^−3.5 by the horizon.
     predicted : array
         The slope that the smallest positive Hessian eigenvalue at the minimizer predicts; 0 where the approach is
         slower than exponential.
@@ -119,10 +125,13 @@ class Grid:
 
     def _linear(self, fitted: NDArray[np.bool_]) -> Finding:
         at = self.has_rate & fitted
-        worst = float(self.residual[at].max()) if at.any() else np.nan
+        statement = "From starts close to the target the loss falls exponentially."
+        if not at.any():
+            return Finding(statement, None, "No run with a positive predicted rate crosses the window.")
+        worst = float(self.residual[at].max())
         missing = int((self.has_rate & ~fitted).sum())
         return Finding(
-            "From starts close to the target the loss falls exponentially.",
+            statement,
             bool(worst < 0.1),
             f"{int(at.sum())} runs cross the window 10⁻² … 10⁻³·⁵; their curves leave the fitted lines by at most "
             f"{worst:.3g} decades. {missing} runs with a positive predicted rate are too slow to cross it by time 3.",
@@ -145,24 +154,30 @@ class Grid:
         return good, total, surprises
 
     def _by_depth(self, fitted: NDArray[np.bool_]) -> Finding:
-        counts = [self._increasing("depth", fitted, loss) for loss in LOSSES if (self.loss == loss).any()]
-        told = ", ".join(f"{good} of {total}" for good, total, _ in counts)
+        told, counts = self._neighbors("depth", fitted)
         surprises = sum(extra for _, _, extra in counts)
         return Finding(
-            "Convergence is faster the deeper the network, wherever N λ_n^((N−1)/N) grows.",
-            surprises == 0,
-            f"The slope is steeper at the next depth in {told} neighboring cells ({' and '.join(LOSSES)}); of the "
-            f"others, {surprises} were predicted to be.",
+            "Convergence is faster the deeper the network, wherever the predicted rate grows.",
+            surprises == 0 if counts else None,
+            f"{told} Of the others, {surprises} were predicted to be." if counts else told,
         )
 
     def _by_smin(self, fitted: NDArray[np.bool_]) -> Finding:
-        counts = [self._increasing("smin", fitted & (self.tau == self.tau_used), loss) for loss in LOSSES]
-        told = ", ".join(f"{good} of {total}" for good, total, _ in counts)
+        told, counts = self._neighbors("smin", fitted & (self.tau == self.tau_used))
         return Finding(
             "Convergence is faster the larger the smallest eigenvalue of the target.",
-            all(good >= 0.95 * total for good, total, _ in counts),
-            f"The slope is steeper at the next smin in {told} neighboring cells ({' and '.join(LOSSES)}).",
+            all(good >= 0.95 * total for good, total, _ in counts) if counts else None,
+            told,
         )
+
+    def _neighbors(self, along: str, chosen: NDArray[np.bool_]) -> tuple[str, list[tuple[int, int, int]]]:
+        """What `_increasing` counts, in words, and for each loss that has neighboring cells."""
+        found = {loss: self._increasing(along, chosen, loss) for loss in LOSSES}
+        found = {loss: counts for loss, counts in found.items() if counts[1]}
+        if not found:
+            return "No neighboring cells both have a slope.", []
+        told = ", ".join(f"{good} of {total} ({loss})" for loss, (good, total, _) in found.items())
+        return f"The slope is steeper at the next {along} in {told} pairs of neighboring cells.", list(found.values())
 
     def _predicted(self, fitted: NDArray[np.bool_]) -> Finding:
         ratio = (self.slope / np.where(self.has_rate, self.predicted, np.nan))[self.has_rate & fitted]
@@ -217,7 +232,7 @@ def grid(
     keep : Keeper
         How the pieces (one for each target, τ and loss) are computed.
     losses, taus, smins, depths : tuples, optional
-        Another grid.
+        Another grid. Losses are "bw" and "frobenius".
 
     Returns
     -------
@@ -226,7 +241,7 @@ def grid(
     Raises
     ------
     ValueError
-        For an unknown loss, a negative τ, a depth below 1.
+        For an unknown loss, a τ that is negative, a smin that is not finite, a depth below 1, a negative seed, nothing.
 
     References
     ----------
@@ -239,17 +254,17 @@ def grid(
     >>> len(cell), bool(cell.slope[0] < 0)
     (1, True)
     """
-    depths = depths or tuple(int(d) for d in thin(DEPTHS, _QUICK_DEPTHS, quick))
-    _check(losses, taus or (), depths)
+    names, seed = _check_losses(losses), check_seed(seed)
+    chosen_depths = check_depths((_QUICK_DEPTHS if quick else DEPTHS) if depths is None else depths)
+    chosen_taus = check_taus((_QUICK_TAUS if quick else TAUS) if taus is None else taus)
+    chosen_smins = check_smins((_QUICK_SMINS if quick else SMINS) if smins is None else smins)
     cells: list[tuple[str, float, float, bool]] = []
-    for loss in losses:
-        for smin in smins or thin(SMINS, _QUICK_SMINS, quick):
-            for tau in taus or thin(TAUS, _QUICK_TAUS, quick):
-                cells.append((loss, smin, tau, True))
-                if loss == "bw" and usable_tau(tau, zipf_target(smin, seed)) < tau:
-                    cells.append((loss, smin, tau, False))
+    for loss, smin, tau in itertools.product(names, chosen_smins, chosen_taus):
+        cells.append((loss, smin, tau, True))
+        if loss == "bw" and usable_tau(tau, zipf_target(smin, seed)) < tau:
+            cells.append((loss, smin, tau, False))
     thunks = {
-        name_of(loss, smin, tau, "" if clip else "-asked"): partial(_cell, loss, smin, tau, clip, depths, seed)
+        name_of(loss, smin, tau, "" if clip else "-asked"): partial(_cell, loss, smin, tau, clip, chosen_depths, seed)
         for loss, smin, tau, clip in cells
     }
     pieces = list(keep(thunks).values())
@@ -257,13 +272,12 @@ def grid(
     return Grid(**columns)
 
 
-def _check(losses: tuple[str, ...], taus: tuple[float, ...], depths: tuple[int, ...]) -> None:
-    for loss in losses:
+def _check_losses(losses: tuple[str, ...]) -> tuple[str, ...]:
+    found = listed(losses, "losses")
+    for loss in found:
         if loss not in LOSSES:
             raise ValueError(f"losses must be of 'bw' and 'frobenius', but {loss!r} was given.")
-    check_number(taus, "taus")
-    if any(depth != int(depth) or depth < 1 for depth in depths):
-        raise ValueError(f"depths must be whole numbers from 1 on, but {depths} was given.")
+    return found
 
 
 def _cell(loss: str, smin: float, tau: float, clip: bool, depths: tuple[int, ...], seed: int) -> Piece:

@@ -1,11 +1,13 @@
 """The authors' setting: targets, starts and the rule for slopes, after the experiments of Bréchet et al. (2023)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from typing import Any
 
 import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from deepbures._checks import check_integer, check_number
 from deepbures.datasets import load_dataset
 from deepbures.metric import squared_bures_wasserstein_factors
 from deepbures.model import Target
@@ -25,7 +27,7 @@ FIT_TIME = 0.1
 
 def zipf_target(smin: float, seed: int) -> Target:
     """The 20-dimensional "zipf" target whose smallest eigenvalue is smin + 1/20 (1/20 for smin = −1)."""
-    data = load_dataset(f"gaussian:dim={DIM},spectrum=zipf,smin={smin:g},seed={seed}")
+    data = load_dataset(f"gaussian:dim={DIM},spectrum=zipf,smin={text_of(smin)},seed={seed}")
     return Target.from_covariance(data.covariance)
 
 
@@ -53,19 +55,22 @@ def close_start(target: Target, tau: float, seed: int) -> Floats:
 def slope(times: Floats, excess: Floats, rate: Floats | None = None) -> tuple[float, float]:
     """Slope of log10(L − L*) and its largest residual, by the authors' rule.
 
-    The longest stretch with −3.5 < log10(L − L*) < −2, on a grid of 2000 times; linear regression over its last 0.1
-    units of time. Between records the logarithm is interpolated: by cubics that have the slope −`rate`, if given.
-    NaN where the run does not cross the window.
+    The longest stretch with −3.5 < log10(L − L*) < −2, on an even grid of times; linear regression over its last 0.1
+    units of time, or all of it if it is shorter. Between records the logarithm is interpolated: by cubics that have
+    the slope −`rate`, if given. Nothing is smoothed: the curves here are not noisy.
+    NaN where the run does not come down to 10^−3.5, or begins below it. Records that are not positive are left out.
     """
-    seen = excess > 0
-    at, logs = times[seen], np.log10(excess[seen])
-    at, unique = np.unique(at, return_index=True)
-    logs = logs[unique]
-    inside = np.flatnonzero((logs < WINDOW[1] + 1.0) & (logs > WINDOW[0] - 1.0))
-    if at.size < 3 or logs.min() > WINDOW[0] or not inside.size:
+    seen = np.isfinite(excess) & (excess > 0)
+    at, unique = np.unique(times[seen], return_index=True)
+    logs = np.log10(excess[seen][unique])
+    if at.size < 2 or logs.min() > WINDOW[0]:
         return np.nan, np.nan
-    begin, end = at[max(inside[0] - 1, 0)], at[min(inside[-1] + 1, at.size - 1)]
-    grid = np.linspace(begin, end, 20_000)
+    # Between the first and the last pair of neighboring records that the window, a decade wider, has a part in.
+    lower, upper = np.minimum(logs[:-1], logs[1:]), np.maximum(logs[:-1], logs[1:])
+    inside = np.flatnonzero((lower < WINDOW[1] + 1.0) & (upper > WINDOW[0] - 1.0))
+    if not inside.size:
+        return np.nan, np.nan
+    grid = np.linspace(at[inside[0]], at[inside[-1] + 1], 20_000)
     if rate is None:
         curve = np.interp(grid, at, logs)
     else:
@@ -102,9 +107,51 @@ def _hermite(grid: Floats, at: Floats, values: Floats, slopes: Floats) -> Floats
 
 def name_of(loss: str, smin: float, tau: float, suffix: str = "") -> str:
     """The key of a piece."""
-    return f"{loss}-smin={smin:g}-tau={tau:g}{suffix}"
+    return f"{loss}-smin={text_of(smin)}-tau={text_of(tau)}{suffix}"
 
 
-def thin(values: Sequence[float], quick: Sequence[float], is_quick: bool) -> Sequence[float]:
-    """The whole range, or the part of it that a quick run takes."""
-    return quick if is_quick else values
+def text_of(value: float) -> str:
+    """The shortest text that is read as this number, and no other, again; fit for the key of a piece."""
+    return repr(float(value)).removesuffix(".0").replace("+", "")
+
+
+def listed(values: Iterable[Any], name: str) -> tuple[Any, ...]:
+    """`values` as a tuple that is not empty."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(f"{name} must be a tuple, but {values!r} was given: write ({values!r},) for this one alone.")
+    found = tuple(values)
+    if not found:
+        raise ValueError(f"{name} must not be empty: leave it out for those of the experiment.")
+    return found
+
+
+def check_depths(depths: Iterable[int]) -> tuple[int, ...]:
+    """Depths as a tuple of whole numbers from 1 on."""
+    found = listed(depths, "depths")
+    if any(isinstance(depth, bool) or not isinstance(depth, (int, np.integer)) or depth < 1 for depth in found):
+        raise ValueError(f"depths must be whole numbers from 1 on, but {depths} was given.")
+    return tuple(int(depth) for depth in found)
+
+
+def check_taus(taus: Iterable[float]) -> tuple[float, ...]:
+    """Smoothings as a tuple of finite numbers that are not negative."""
+    found = listed(taus, "taus")
+    check_number(found, "taus")
+    return tuple(float(tau) for tau in found)
+
+
+def check_smins(smins: Iterable[float]) -> tuple[float, ...]:
+    """What the smallest eigenvalues are shifted to, as a tuple of finite numbers; negative ones shift nothing."""
+    found = listed(smins, "smins")
+    try:
+        numbers = tuple(float(smin) for smin in found)
+    except (TypeError, ValueError):
+        raise TypeError(f"smins must be numbers, but {smins!r} was given.") from None
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"smins must be finite, but {smins!r} was given.")
+    return numbers
+
+
+def check_seed(seed: int) -> int:
+    """A seed that every generator of random numbers takes."""
+    return check_integer(seed, "seed", 0, 2**63 - 1)

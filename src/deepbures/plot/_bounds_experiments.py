@@ -1,15 +1,18 @@
 """Bounds against reality, and smoothing against speed."""
 
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from deepbures.experiments import Bounds, Smoothing
+from deepbures.experiments._bounds import GUARANTEES
 from deepbures.plot._style import INK, MUTED, RUN, TARGET, THEORY, Floats, drawing, log_scale
 
 _COLORS = (RUN, THEORY, TARGET, INK)
+_LEAST_SHOWN = 0.1
 _MARKS = ("o", "s", "^", "v")
 
 
@@ -24,7 +27,8 @@ def plot_tightness(record: Bounds) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        Points left of 1 are slower than promised: violations, if the certificate is a guarantee.
+        Points left of 1 are slower than promised, at 0.1 those below it; crosses are runs above the bound. Violations
+        of gray certificates count for nothing: these are no guarantees.
 
     Examples
     --------
@@ -33,26 +37,25 @@ def plot_tightness(record: Bounds) -> Figure:
     >>> plot_tightness(bounds(num_instances=3, dims=(2,))).axes[0].get_xscale()
     'log'
     """
-    shown = {
-        name: values[record.applies[name] & np.isfinite(values)]
-        for name, values in record.tightness.items()
-        if (record.applies[name] & np.isfinite(values)).any()
-    }
-    with drawing((8.4, 0.9 + 0.42 * len(shown))) as figure:
+    seen = {name: record.applies[name] & np.isfinite(values) for name, values in record.tightness.items()}
+    names = [name for name, at in seen.items() if at.any()]
+    with drawing((8.4, 0.9 + 0.42 * len(names))) as figure:
         axes = figure.add_subplot()
-        axes.set_xscale("log")
         jitter = np.random.default_rng(0)
-        for row, (name, values) in enumerate(shown.items()):
+        drawn = [np.maximum(record.tightness[name][seen[name]], _LEAST_SHOWN) for name in names]
+        for row, (name, values) in enumerate(zip(names, drawn, strict=True)):
             heights = row + jitter.uniform(-0.22, 0.22, values.size)
-            color = MUTED if name in ("flow-asymptotic", "flow-authors-code") else RUN
-            axes.plot(values, heights, ".", color=color, ms=4, alpha=0.55, mew=0)
+            color = RUN if name in GUARANTEES else MUTED
+            broken = record.violated[name][seen[name]]
+            axes.plot(values[~broken], heights[~broken], ".", color=color, ms=4, alpha=0.55, mew=0)
+            axes.plot(values[broken], heights[broken], "X", color=THEORY, ms=6, mew=0)
             axes.plot([np.median(values)] * 2, [row - 0.34, row + 0.34], color=INK, lw=2)
-        log_scale(axes, "x", np.concatenate(list(shown.values())))
+        log_scale(axes, "x", np.concatenate([np.ones(1), *drawn]))
         axes.axvline(1.0, color=THEORY, linestyle="--", lw=1.4)
-        axes.set_yticks(range(len(shown)), [f"{name} ({values.size})" for name, values in shown.items()])
-        axes.set_ylim(len(shown) - 0.5, -0.5)
+        axes.set_yticks(range(len(names)), [f"{name} ({v.size})" for name, v in zip(names, drawn, strict=True)])
+        axes.set_ylim(len(names) - 0.5, -0.5)
         axes.grid(visible=False, axis="y")
-        axes.set_xlabel("observed rate / certified rate (bar: median; gray: no guarantee)")
+        axes.set_xlabel("observed rate / certified rate (bar: median; gray: no guarantee; cross: above the bound)")
     return figure
 
 
@@ -115,28 +118,42 @@ def plot_smoothing(record: Smoothing) -> Figure:
     4
     """
     depths = np.unique(record.depth)
-    panels: tuple[tuple[str, Callable[[], Floats], bool], ...] = (
-        ("bias of the minimizer (every depth): distance/least − 1", lambda: record.bias - 1, False),
-        ("condition number at the minimizer", lambda: record.condition, True),
-        ("λ_max × time to 10⁻⁶ from a random start", lambda: record.time, True),
-        ("time to leave a saddle (dashed: scalar equation)", lambda: record.escape, True),
+    panels: tuple[tuple[str, Floats, bool], ...] = (
+        ("bias of the minimizer (every depth): distance/least − 1", record.bias - 1, False),
+        ("condition number at the minimizer", record.condition, True),
+        ("λ_max × time to 10⁻⁶ from a random start", record.time, True),
+        ("time until a missing mode is half learned", record.escape, True),
     )
     with drawing((10.2, 6.8)) as figure:
-        for number, (title, value, by_depth) in enumerate(panels):
+        for number, (title, values, by_depth) in enumerate(panels):
             axes = figure.add_subplot(2, 2, number + 1)
             for index, depth in enumerate(depths if by_depth else depths[:1]):
-                at = record.depth == depth
-                at_tau, mark = _positions(record.tau[at]), f"{_MARKS[index % 4]}-"
-                axes.plot(at_tau, value()[at], mark, color=_COLORS[index % 4], ms=4.5, lw=1.5, label=f"depth {depth}")
+                at = np.flatnonzero(record.depth == depth)
+                color, mark = _COLORS[index % 4], _MARKS[index % 4]
+                joined = "" if number == 3 else "-"
+                style: dict[str, Any] = {"color": color, "ms": 4.5, "lw": 1.5, "label": f"depth {depth}"}
+                axes.plot(_positions(record.tau[at]), values[at], f"{mark}{joined}", **style)
                 if number == 3:
-                    axes.plot(at_tau, record.aligned[at], "--", color=INK, lw=0.9)
+                    axes.plot(_positions(record.tau[at]), record.aligned[at], "-", color=color, lw=1.3)
+                    axes.plot(_positions(record.tau[at]), record.predicted[at], ":", color=color, lw=1.8)
             _tau_axis(axes, record.tau)
             if by_depth:
-                log_scale(axes, "y", value())
+                log_scale(axes, "y", values)
             axes.set_title(title)
-        handles, labels = figure.axes[-1].get_legend_handles_labels()
+        figure.axes[-1].set_ylim(top=6 * np.nanmax(record.escape, initial=1e-300))  # room for the legend
+        _explain(figure.axes[-1])
+        handles, labels = figure.axes[-2].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9)
     return figure
+
+
+def _explain(axes: Axes) -> None:
+    handles = [
+        Line2D([], [], color=MUTED, marker="o", ls="", ms=4.5, label="flow of the whole matrix"),
+        Line2D([], [], color=MUTED, lw=1.3, label="scalar equation of the mode"),
+        Line2D([], [], color=MUTED, lw=1.8, ls=":", label="leading order"),
+    ]
+    axes.legend(handles=handles, loc="upper left", frameon=False, fontsize=9)
 
 
 def _positions(tau: Floats) -> Floats:

@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
 
 from deepbures.experiments import Descent, Grid
 from deepbures.plot._style import GRID, INK, MUTED, RUN, TARGET, THEORY, Floats, drawing, log_scale
@@ -18,8 +19,8 @@ _COLORS = (RUN, THEORY, TARGET, INK)
 def plot_slopes(record: Grid, *, loss: str = "bw", ratio: bool = False) -> Figure:
     """Slopes −d log10(L − L*)/dt as maps over depth and smallest eigenvalue, one panel for each τ.
 
-    Crossed out: cells without an exponential rate, or that do not come down to 10^−3.5 by the horizon. Where τ exceeds
-    λ_n the cell is shown as the authors' code has it, with τ clipped to λ_n, and framed.
+    Crossed out: cells that do not come down to 10^−3.5 by the horizon (or, where the ratio is shown, have no predicted
+    slope). Where τ exceeds λ_n the cell is shown as the authors' code has it, with τ clipped to λ_n, and framed.
 
     Parameters
     ----------
@@ -28,7 +29,7 @@ def plot_slopes(record: Grid, *, loss: str = "bw", ratio: bool = False) -> Figur
     loss : "bw" or "frobenius"
         Which loss.
     ratio : bool
-        Slope over predicted slope instead.
+        Slope over predicted slope instead; the largest tenth may be off the scale of colors.
 
     Returns
     -------
@@ -54,7 +55,7 @@ def plot_slopes(record: Grid, *, loss: str = "bw", ratio: bool = False) -> Figur
     values = record.slope / np.where(record.has_rate, record.predicted, np.nan) if ratio else -record.slope
     shown = values[chosen & np.isfinite(values)]
     norm = _norm(shown, ratio)
-    with drawing((2.7 * len(taus) + 1.5, 3.6)) as figure:
+    with drawing((2.7 * len(taus) + 1.5, 3.9)) as figure:
         mesh: Any = None
         for column, tau in enumerate(taus):
             axes = figure.add_subplot(1, len(taus), column + 1)
@@ -67,8 +68,16 @@ def plot_slopes(record: Grid, *, loss: str = "bw", ratio: bool = False) -> Figur
             else:
                 axes.tick_params(labelleft=False)
         label = "slope / predicted" if ratio else "decades per unit of time"
-        bar = figure.colorbar(mesh, ax=figure.axes, pad=0.01)
+        is_beyond = norm is not None and bool((shown > norm.vmax * (1 + 1e-9)).any())
+        bar = figure.colorbar(mesh, ax=figure.axes, pad=0.01, extend="max" if is_beyond else "neither")
         bar.set_label(f"{_NAMES[loss]}: {label}")
+        marks: list[Any] = []
+        if not np.isfinite(values[chosen]).all():
+            marks.append(Line2D([], [], marker="x", ls="", color=MUTED, ms=4, mew=0.8, label="no slope"))
+        if loss == "bw" and record.clipped[chosen].any():
+            marks.append(Patch(fill=False, edgecolor=THEORY, linewidth=1.3, label="τ clipped to λₙ"))
+        if marks:
+            figure.legend(handles=marks, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     return figure
 
 
@@ -76,7 +85,7 @@ def _norm(shown: Floats, ratio: bool) -> Any:
     if not shown.size:
         return None
     if ratio:
-        return Normalize(min(1.0, float(shown.min())), max(1.05, float(np.quantile(shown, 0.98))))
+        return Normalize(min(1.0, float(shown.min())), max(1.05, float(np.quantile(shown, 0.9))))
     return LogNorm(float(shown.min()), float(shown.max()))
 
 
@@ -101,7 +110,7 @@ def _map(axes: Axes, record: Grid, values: Floats, at: Any, norm: Any) -> Any:
 
 
 def plot_slopes_by_depth(record: Grid) -> Figure:
-    """Slopes against depth for some targets without smoothing, with the predicted ones, both losses side by side.
+    """Slopes against depth for up to four targets at the smallest τ, with the predicted ones, both losses side by side.
 
     Parameters
     ----------
@@ -123,7 +132,8 @@ def plot_slopes_by_depth(record: Grid) -> Figure:
     with drawing((5.0 * len(losses) + 0.4, 4.0)) as figure:
         for column, loss in enumerate(losses):
             axes = figure.add_subplot(1, len(losses), column + 1)
-            base = (record.loss == loss) & (record.tau == record.tau[record.loss == loss].min()) & ~record.clipped
+            base = (record.loss == loss) & (record.tau == record.tau[record.loss == loss].min())
+            base &= ~record.clipped | (loss != "bw")
             levels = np.unique(record.smallest_eigenvalue[base])
             for number, level in enumerate(levels[np.linspace(0, levels.size - 1, min(4, levels.size)).astype(int)]):
                 at = base & (record.smallest_eigenvalue == level)
@@ -132,10 +142,10 @@ def plot_slopes_by_depth(record: Grid) -> Figure:
                 color = _COLORS[number % len(_COLORS)]
                 axes.plot(depth, -record.slope[at][order], "o-", color=color, ms=4, lw=1.4, label=f"λₙ = {level:.3g}")
                 axes.plot(depth, -record.predicted[at][order], "--", color=color, lw=1.2)
-            log_scale(axes, "y", -record.slope[base])
+            log_scale(axes, "y", np.concatenate([-record.slope[base], -record.predicted[base]]))
             axes.set_xlabel("depth")
             axes.set_ylabel("decades per unit of time")
-            axes.set_title(f"{_NAMES[loss]} (dashed: predicted)")
+            axes.set_title(f"{_NAMES[loss]}, τ = {record.tau[base].min():g} (dashed: predicted)")
             axes.legend(frameon=False, fontsize=9)
     return figure
 
