@@ -5,6 +5,7 @@ never leaves half a file.
 """
 
 import contextlib
+import dataclasses
 import json
 import math
 import os
@@ -20,6 +21,7 @@ import jax
 import numpy as np
 
 from deepbures import __version__
+from deepbures.datasets import Features
 from deepbures.model import DeepLinearNetwork
 from deepbures.training import Snapshot, Trajectory, load_snapshot, save_snapshot
 
@@ -197,9 +199,10 @@ class RunFolder:
         text = json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         write_atomically(self.path / name, lambda path: _fill(path, text))
 
-    def write_model(self, network: DeepLinearNetwork) -> None:
-        """Write model.npz."""
-        write_atomically(self.path / MODEL, network.save)
+    def write_model(self, network: DeepLinearNetwork, features: Features | None = None) -> None:
+        """Write model.npz, with what is known of the columns of the data."""
+        beside = {} if features is None else features.to_arrays()
+        write_atomically(self.path / MODEL, lambda path: network.save(path, beside=beside))
 
     def write_trajectory(self, trajectory: Trajectory) -> None:
         """Write trajectory.npz: the grid and the records, as plain arrays."""
@@ -293,6 +296,40 @@ def load_model(path: Path) -> DeepLinearNetwork:
     ...     load_model(Path(parent)).widths
     (2, 2)
     """
+    return DeepLinearNetwork.load(_model_file(path))
+
+
+def load_features(path: Path, dim: int) -> Features:
+    """What a run folder, or a model file, knows of the `dim` columns of the data that it was fitted to.
+
+    Raises
+    ------
+    ValueError
+        If there is no model.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> import deepbures as db
+    >>> from deepbures.datasets import Features
+    >>> from deepbures.runs import RunFolder, load_features
+    >>> with tempfile.TemporaryDirectory() as parent:
+    ...     folder = RunFolder(Path(parent))
+    ...     folder.write_model(db.DeepLinearNetwork([np.eye(2)]), Features(names=("height", "weight")))
+    ...     load_features(Path(parent), 2).names
+    ('height', 'weight')
+    """
+    file = _model_file(path)
+    wanted = {field.name for field in dataclasses.fields(Features)}
+    with np.load(file, allow_pickle=False) as archive:
+        kept = {name: archive[name] for name in archive.files if name.removeprefix("feature_") in wanted}
+    return Features.from_arrays(kept, dim)
+
+
+def _model_file(path: Path) -> Path:
+    """The model file of a run folder, or the path itself; refused where it is no archive."""
     path = Path(path)
     file = path / MODEL if path.is_dir() else path
     if not file.exists():
@@ -302,4 +339,4 @@ def load_model(path: Path) -> DeepLinearNetwork:
         _check_archive(file)
     except (OSError, ValueError) as error:
         raise ValueError(f"{file} cannot be read as a model: {error}.") from None
-    return DeepLinearNetwork.load(file)
+    return file

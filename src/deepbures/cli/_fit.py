@@ -240,7 +240,7 @@ def _write(
     if is_interrupted and trajectory is not None and trajectory.snapshot is not None:
         snapshot = trajectory.snapshot
         attempt(CHECKPOINT, lambda: folder.write_checkpoint(snapshot))
-    attempt(MODEL, lambda: folder.write_model(fitted.network))
+    attempt(MODEL, lambda: folder.write_model(fitted.network, dataset.features))
     if trajectory is not None:
         attempt(TRAJECTORY, lambda: folder.write_trajectory(trajectory))
     if not is_interrupted:
@@ -295,6 +295,9 @@ def _summary(fitted: db.Fit, request: FitRequest, dataset: Dataset) -> dict[str,
             "digest": request.digest,
             "shape": None if array is None else list(array.shape),
             "kind": "covariance" if samples is None else "samples",
+            "feature_names": dataset.feature_names,
+            "dtypes": sorted(set(dataset.feature_dtypes or ())),
+            "image_shape": dataset.image_shape,
         },
         "widths": list(network.widths),
         "status": status,

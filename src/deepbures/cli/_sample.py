@@ -1,6 +1,7 @@
 """`deepbures sample`: draws from a model, to a file."""
 
 import contextlib
+import csv
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
@@ -11,26 +12,43 @@ import numpy as np
 
 from deepbures.cli._messages import WorkError
 from deepbures.cli._progress import Display
+from deepbures.datasets import Features
 from deepbures.model import DeepLinearNetwork
-from deepbures.runs import load_model, write_atomically
+from deepbures.runs import load_features, load_model, write_atomically
 
 _VALUES_PER_BLOCK = 2**22
 """Numbers that are in memory at once. Part of what "same seed, same bits" means: draws of other blocks differ."""
 
 
 class _Draws:
-    """Draws in blocks of rows; the first is that of `DeepLinearNetwork.sample(seed, …)`, each has a key of its own."""
+    """Draws in blocks of rows; the first is that of `DeepLinearNetwork.sample(seed, …)`, each has a key of its own.
 
-    def __init__(self, network: DeepLinearNetwork, num: int, seed: int, display: Display) -> None:
-        self.network, self.num, self.seed, self.display = network, num, seed, display
-        self.dtype = np.dtype(network.weights[0].dtype)
+    The columns are as the features tell: named as in the data (x0, x1, … where those had no names), and float32 where
+    they were float32 or float16 in the data; otherwise of the type of the model.
+    """
+
+    def __init__(self, network: DeepLinearNetwork, features: Features, num: int, seed: int, display: Display) -> None:
+        self.network, self.features, self.num, self.seed, self.display = network, features, num, seed, display
+        model = np.dtype(network.weights[0].dtype)
+        stored = features.dtypes or (model.name,) * network.dim
+        self.dtypes = [np.dtype(np.float32) if name in ("float16", "float32") else model for name in stored]
+        self.dtype = np.result_type(*self.dtypes)
+        self.names = list(features.names or (f"x{i}" for i in range(network.dim)))
 
     def __iter__(self) -> Iterator[np.ndarray]:
         rows = max(1, _VALUES_PER_BLOCK // self.network.dim)
         for index, start in enumerate(range(0, self.num, rows)):
             stop = min(start + rows, self.num)
-            yield np.ascontiguousarray(self.network.sample(self._key(index), stop - start))
+            yield self._as_stored(self.network.sample(self._key(index), stop - start))
             self.display.advance("sampling", stop / self.num, f"{stop} of {self.num} samples")
+
+    def _as_stored(self, block: np.ndarray) -> np.ndarray:
+        """Draws rounded to the types of their columns, in one array of a type that holds them all."""
+        rounded = np.array(block, dtype=self.dtype, order="C")
+        for narrow in {dtype for dtype in self.dtypes if dtype != self.dtype}:
+            columns = [dtype == narrow for dtype in self.dtypes]
+            rounded[:, columns] = rounded[:, columns].astype(narrow)
+        return rounded
 
     def _key(self, index: int) -> int:
         if index == 0:
@@ -53,27 +71,38 @@ def _write_npy(path: Path, draws: _Draws) -> None:
 
 
 def _write_npz(path: Path, draws: _Draws) -> None:
-    entry = zipfile.ZipInfo("samples.npy")  # with its fixed date: same seed, same bytes
-    with zipfile.ZipFile(path, "w") as archive, archive.open(entry, "w", force_zip64=True) as file:
-        _stream_npy(file, draws)
+    known = draws.features.to_arrays()
+    with zipfile.ZipFile(path, "w") as archive:
+        with archive.open(_entry("samples"), "w", force_zip64=True) as file:
+            _stream_npy(file, draws)
+        for name in ("feature_names", "image_shape"):
+            if name in known:
+                with archive.open(_entry(name), "w") as file:
+                    np.lib.format.write_array(file, known[name], allow_pickle=False)
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    return zipfile.ZipInfo(f"{name}.npy")  # with its fixed date: same seed, same bytes
 
 
 def _write_csv(path: Path, draws: _Draws) -> None:
-    digits = 9 if draws.dtype.itemsize == 4 else 17  # enough to read the same bits again
-    with path.open("w", encoding="utf-8") as file:
+    # Enough digits to read the same bits again.
+    formats = [f"%.{9 if dtype.itemsize == 4 else 17}g" for dtype in draws.dtypes]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerow(draws.names)
         for block in draws:
-            np.savetxt(file, block, delimiter=",", fmt=f"%.{digits}g")
+            np.savetxt(file, block, delimiter=",", fmt=formats)
 
 
 def _write_parquet(path: Path, draws: _Draws) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    names = [f"x{i}" for i in range(draws.network.dim)]
-    schema = pa.schema([(name, pa.from_numpy_dtype(draws.dtype)) for name in names])
+    pairs = zip(draws.names, draws.dtypes, strict=True)
+    schema = pa.schema([(name, pa.from_numpy_dtype(dtype)) for name, dtype in pairs])
     with pq.ParquetWriter(path, schema) as writer:
         for block in draws:
-            columns = [np.ascontiguousarray(column) for column in block.T]
+            columns = [column.astype(dtype) for column, dtype in zip(block.T, draws.dtypes, strict=True)]
             writer.write_table(pa.table(columns, schema=schema))
 
 
@@ -114,7 +143,7 @@ def run_sample(model: Path, num: int, out: Path, seed: int, display: Display, *,
         _require_pyarrow()
     network = load_model(model)
     display.stage("sampling")
-    draws = _Draws(network, num, seed, display)
+    draws = _Draws(network, load_features(model, network.dim), num, seed, display)
     _check_space(out, draws)
     write_atomically(out, lambda path: writer(path, draws))
     return {"model": str(model), "out": str(out), "num": num, "dim": network.dim, "seed": seed}

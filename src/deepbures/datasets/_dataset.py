@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deepbures.datasets._features import Features
+
 Array = NDArray[Any]
 
 _BLOCK_BYTES = 2**24
@@ -36,12 +38,16 @@ class Dataset:
         with channels last; None where the data are not images.
     description : str
         One sentence: what the data are, their units, their source and license.
+    feature_names : tuple of str or None
+        Names of the n columns; None where the source has none. They may repeat.
+    feature_dtypes : tuple of str or None
+        Types in which the source stores the columns, as NumPy calls them; None where it has none (text).
 
     Raises
     ------
     ValueError
         If not exactly one of `samples` and `covariance` is given, or its shape is not as above, or does not fit
-        `image_shape`.
+        `image_shape`, `feature_names` or `feature_dtypes`.
 
     Examples
     --------
@@ -57,6 +63,8 @@ class Dataset:
     covariance: Array | None = None
     image_shape: tuple[int, ...] | None = None
     description: str = ""
+    feature_names: tuple[str, ...] | None = None
+    feature_dtypes: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if (self.samples is None) == (self.covariance is None):
@@ -67,6 +75,10 @@ class Dataset:
             raise ValueError(f"the covariance of a Dataset must be square, but has shape {self.covariance.shape}.")
         if self.image_shape is not None and math.prod(self.image_shape) != self.dim:
             raise ValueError(f"image_shape {self.image_shape} does not fit samples of dimension {self.dim}.")
+        for field in ("feature_names", "feature_dtypes"):
+            words = getattr(self, field)
+            if words is not None and len(words) != self.dim:
+                raise ValueError(f"{field} must be {self.dim}, one for each column, but {len(words)} are given.")
 
     @property
     def _array(self) -> Array:
@@ -84,11 +96,21 @@ class Dataset:
         """Number of samples N; None where the data are a covariance matrix."""
         return None if self.samples is None else int(self.samples.shape[0])
 
+    @property
+    def features(self) -> Features:
+        """What a model of these data keeps of their columns. Of images, all values are read once for their range.
+
+        Images whose values lie in [0, 1] are shown with 0 as black and 1 as white; others with their least and their
+        largest value.
+        """
+        limits = None if self.image_shape is None or self.samples is None else _pixel_range(self.samples)
+        return Features(self.feature_names, self.feature_dtypes, self.image_shape, limits)
+
     def digest(self) -> str:
         """SHA-256 of the contents, so that a run can record exactly which data it was fitted to.
 
-        Covers whether the data are samples or a covariance, their dtype, shape and values; neither the name nor the
-        kind of file. The same numbers have the same digest on every machine, whatever their byte order or layout in
+        Covers whether the data are samples or a covariance, their dtype, shape and values; neither names nor the kind
+        of file. The same numbers have the same digest on every machine, whatever their byte order or layout in
         memory. Reads all the data once.
 
         Returns
@@ -111,6 +133,13 @@ class Dataset:
         for _, block in row_blocks(array):
             digest.update(np.ascontiguousarray(block, dtype=dtype).data)
         return digest.hexdigest()
+
+
+def _pixel_range(samples: Array) -> tuple[float, float]:
+    least, largest = math.inf, -math.inf
+    for _, block in row_blocks(samples):
+        least, largest = min(least, float(block.min())), max(largest, float(block.max()))
+    return (0.0, 1.0) if least >= 0 and largest <= 1 else (least, largest)
 
 
 def row_blocks(array: Array) -> Iterator[tuple[int, Array]]:

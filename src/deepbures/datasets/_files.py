@@ -1,6 +1,7 @@
 """Arrays from files: .npy, .npz, .csv and .parquet. Nothing is ever unpickled."""
 
 import csv
+import dataclasses
 import re
 import warnings
 import zipfile
@@ -18,11 +19,24 @@ Array = NDArray[Any]
 MEMORY_MAP_BYTES = 64 * 2**20
 """Arrays in .npy files larger than this stay on disk, memory-mapped."""
 
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """What a file holds: an array, and the names and types of its columns where it tells them.
+
+    One type stands for that of all columns.
+    """
+
+    array: Array
+    names: tuple[str, ...] | None = None
+    dtypes: tuple[str, ...] | str | None = None
+
+
 _PREFERRED_KEYS = ("samples", "x", "X", "data")
 _PREFERRED_KEYS_COVARIANCE = ("covariance", "cov")
 
 
-def read_npy(path: Path) -> Array:
+def read_npy(path: Path) -> Table:
     """The array of a .npy file, memory-mapped (even where it is small: then a truncated file is an error)."""
     start = _first_bytes(path)
     if start.startswith(b"PK"):
@@ -37,10 +51,10 @@ def read_npy(path: Path) -> Array:
         if "Python objects" in str(error):
             raise ValueError(_object_message(str(path))) from None
         raise ValueError(f"{path} is truncated or damaged ({error}). Write it again.") from None
-    return array
+    return Table(array, dtypes=array.dtype.name)
 
 
-def read_npz(path: Path, key: str | None, *, covariance: bool) -> Array:
+def read_npz(path: Path, key: str | None, *, covariance: bool) -> Table:
     """One array of a .npz archive: the one named, the only one, or the one with a customary name."""
     start = _first_bytes(path)
     if not zipfile.is_zipfile(path):
@@ -59,7 +73,7 @@ def read_npz(path: Path, key: str | None, *, covariance: bool) -> Array:
         raise ValueError(f"{path}::{chosen} is truncated or damaged ({error}). Write it again.") from None
     if not isinstance(array, np.ndarray):
         raise ValueError(f"{path}::{chosen} is not an array. Write the archive with numpy.savez.")
-    return array
+    return Table(array, dtypes=array.dtype.name)
 
 
 def _choose_key(path: Path, keys: list[str], key: str | None, *, covariance: bool) -> str:
@@ -78,7 +92,7 @@ def _choose_key(path: Path, keys: list[str], key: str | None, *, covariance: boo
     raise ValueError(f"{path} holds several arrays ({listing}). Name one, as in '{path}::{keys[0]}'.")
 
 
-def read_csv(path: Path) -> Array:
+def read_csv(path: Path) -> Table:
     """The numbers of a .csv file; a header row is skipped, delimiters are comma, semicolon or tab."""
     _first_bytes(path)
     try:
@@ -93,7 +107,8 @@ def read_csv(path: Path) -> Array:
     if not first:
         raise ValueError(_no_rows_message(path))
     header = _header(path, fields)
-    return _parse_numbers(path, delimiter, header, skip + (header is not None))
+    array = _parse_numbers(path, delimiter, header, skip + (header is not None))
+    return Table(array, None if header is None else tuple(header))
 
 
 def _parse_numbers(path: Path, delimiter: str, header: list[str] | None, skip: int) -> Array:
@@ -175,7 +190,7 @@ def _first_bad_line(path: Path, delimiter: str, header: list[str] | None, skip: 
     return None
 
 
-def read_parquet(path: Path) -> Array:
+def read_parquet(path: Path) -> Table:
     """All columns of a .parquet file as float64; a stored pandas row index is left out."""
     _first_bytes(path)
     pyarrow = import_extra("pyarrow", f"reading {path}")
@@ -196,7 +211,8 @@ def read_parquet(path: Path) -> Array:
     array = np.empty((table.num_rows, len(columns)))
     for position, i in enumerate(columns):
         array[:, position] = table.column(i).to_numpy()
-    return array
+    kinds = tuple(np.dtype(table.column(i).type.to_pandas_dtype()).name for i in columns)
+    return Table(array, tuple(table.column_names[i] for i in columns), kinds)
 
 
 # ---------------------------------------------------------------------- shared

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from deepbures.datasets import _files
 from deepbures.datasets._builtin import BUILTINS, load_builtin, suggestion
 from deepbures.datasets._dataset import Dataset, row_blocks
+from deepbures.datasets._files import Table
 from deepbures.datasets._images import IMAGE_SUFFIXES, read_images
 
 Array = NDArray[Any]
@@ -174,7 +175,7 @@ def load_matrix(source: str | os.PathLike[str]) -> Array:
         path, key = _split(text)
         if path.is_dir():
             raise ValueError(f"{text!r} is a folder; a matrix is read from {', '.join(_SUFFIXES)}.")
-        array = _read_file(path, key, text, covariance=False)
+        array = _read_file(path, key, text, covariance=False).array
         _check_dtype(array, text)
         if array.ndim != 2 or array.size == 0:
             raise ValueError(f"{text!r} must hold a non-empty matrix, but has shape {array.shape}.")
@@ -204,9 +205,9 @@ def _load_path(text: str, *, covariance: bool) -> Dataset:
     path, key = _split(text)
     if path.is_dir():
         return _load_folder(path, covariance=covariance)
-    array = _read_file(path, key, str(path), covariance=covariance)
+    table = _read_file(path, key, str(path), covariance=covariance)
     name = path.name if key is None else f"{path.name}::{key}"
-    return _dataset(array, name, str(path), covariance=covariance)
+    return _dataset(table, name, str(path), covariance=covariance)
 
 
 def _split(text: str) -> tuple[Path, str | None]:
@@ -222,7 +223,7 @@ def _split(text: str) -> tuple[Path, str | None]:
     return path, key
 
 
-def _read_file(path: Path, key: str | None, text: str, *, covariance: bool) -> Array:
+def _read_file(path: Path, key: str | None, text: str, *, covariance: bool) -> Table:
     suffix = path.suffix.lower()
     if suffix not in _SUFFIXES or not path.is_file():
         hint = " Give the folder that holds the images." if suffix in IMAGE_SUFFIXES else ""
@@ -241,7 +242,7 @@ def _read_file(path: Path, key: str | None, text: str, *, covariance: bool) -> A
 def _load_folder(path: Path, *, covariance: bool) -> Dataset:
     if covariance:
         raise ValueError(f"{str(path)!r} is a folder; a covariance matrix is read from {', '.join(_SUFFIXES)}.")
-    return _dataset(read_images(path), path.resolve().name, str(path), covariance=False)
+    return _dataset(Table(read_images(path)), path.resolve().name, str(path), covariance=False)
 
 
 def _describe(path: Path) -> str:
@@ -267,14 +268,21 @@ def _unknown_message(text: str) -> str:
 # ---------------------------------------------------------------------- checks
 
 
-def _dataset(array: Array, name: str, source: str, *, covariance: bool) -> Dataset:
-    """The data set of an array read from a source, checked."""
+def _dataset(table: Table, name: str, source: str, *, covariance: bool) -> Dataset:
+    """The data set of a table read from a source, checked."""
+    array = table.array
     _check_dtype(array, source)
     if covariance:
         _check_square(array, source)
         matrix = _in_memory_unless_large(array)
         _check_finite(matrix, source)
-        return Dataset(name=name, covariance=matrix, description=f"Covariance matrix read from {name}.")
+        return Dataset(
+            name=name,
+            covariance=matrix,
+            description=f"Covariance matrix read from {name}.",
+            feature_names=table.names,
+            feature_dtypes=_dtypes(table, matrix.shape[1]),
+        )
     image_shape = _check_shape(array, source)
     is_image_bytes = image_shape is not None and array.dtype == np.uint8
     samples = np.array(array, np.float64, subok=False) / 255.0 if is_image_bytes else _in_memory_unless_large(array)
@@ -282,7 +290,18 @@ def _dataset(array: Array, name: str, source: str, *, covariance: bool) -> Datas
         samples = samples.reshape(len(samples), -1)
     _check_finite(samples, source)
     kind = "Samples" if image_shape is None else "Images"
-    return Dataset(name=name, samples=samples, image_shape=image_shape, description=f"{kind} read from {name}.")
+    return Dataset(
+        name=name,
+        samples=samples,
+        image_shape=image_shape,
+        description=f"{kind} read from {name}.",
+        feature_names=table.names,
+        feature_dtypes=_dtypes(table, samples.shape[1]),
+    )
+
+
+def _dtypes(table: Table, dim: int) -> tuple[str, ...] | None:
+    return (table.dtypes,) * dim if isinstance(table.dtypes, str) else table.dtypes
 
 
 def _check_dtype(array: Array, source: str) -> None:

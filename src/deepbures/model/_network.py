@@ -1,7 +1,7 @@
 """The deep linear network z ↦ W_N ⋯ W_1 z + mean, and its balanced lifts."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -182,13 +182,27 @@ class DeepLinearNetwork(eqx.Module):
         draws = z @ transpose(jnp.asarray(self.end_to_end))
         return draws if self.mean is None else draws + jnp.asarray(self.mean)[None, :]
 
-    def save(self, path: str | Path) -> None:
-        """Write the network to an .npz file (arrays ``weight_1`` … ``weight_N`` and ``mean``), without pickle."""
+    def save(self, path: str | Path, *, beside: Mapping[str, Array] | None = None) -> None:
+        """Write the network to an .npz file (arrays ``weight_1`` … ``weight_N`` and ``mean``), without pickle.
+
+        Parameters
+        ----------
+        path : str or path
+            File to write.
+        beside : mapping of str to array, optional
+            Arrays to keep in the same file under names of their own (those of the features, say); `load` does not read
+            them.
+        """
         arrays = {f"weight_{i}": np.asarray(weight) for i, weight in enumerate(self.weights, 1)}
         if self.mean is not None:
             arrays["mean"] = np.asarray(self.mean)
+        taken = [name for name in beside or {} if name.startswith("weight_") or name == "mean"]
+        if taken:
+            raise ValueError(
+                f"beside must have names of its own, but has {taken}: those are the network's. Rename them."
+            )
         with Path(path).open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
+            np.savez(file, allow_pickle=False, **arrays, **(beside or {}))
 
     @classmethod
     def load(cls, path: str | Path) -> "DeepLinearNetwork":
