@@ -52,7 +52,7 @@ def test_relative_accuracy_of_small_eigenvalues(rng):
 
 @pytest.mark.parametrize("rows", [7, 16, 100])
 def test_samples_by_blocks(rows, rng, monkeypatch, tmp_path):
-    monkeypatch.setattr("deepbures.model._target._ROWS_PER_BLOCK", rows)
+    monkeypatch.setattr("deepbures.model._reduction._ROWS_PER_BLOCK", rows)
     x = rng.standard_normal((100, 5)) @ rng.standard_normal((5, 5)) + 100.0
     np.save(tmp_path / "x.npy", x)
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
@@ -84,12 +84,12 @@ def test_fewer_mapped_samples_than_features(rng, tmp_path):
 
 @pytest.mark.parametrize("bad, error", [(np.nan, ValueError), (-np.inf, ValueError), ("text", TypeError)])
 def test_bad_entries_of_a_later_block(bad, error, monkeypatch, tmp_path):
-    monkeypatch.setattr("deepbures.model._target._ROWS_PER_BLOCK", 4)
+    monkeypatch.setattr("deepbures.model._reduction._ROWS_PER_BLOCK", 4)
     x = np.ones((10, 3)) if error is ValueError else np.full((10, 3), "a")
     x[9, 2] = bad
     np.save(tmp_path / "x.npy", x)
     message = (
-        r"first at index \(9, 2\)\." if error is ValueError else "samples must be an array of real numbers, but have"
+        r"first at index \(9, 2\)\." if error is ValueError else "samples must be an array of real numbers, but has"
     )
     with pytest.raises(error, match=message):
         db.Target.from_samples(np.load(tmp_path / "x.npy", mmap_mode="r"))

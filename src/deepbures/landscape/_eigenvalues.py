@@ -10,7 +10,7 @@ from deepbures.landscape._inputs import check_target
 from deepbures.landscape._modes import Modes, modes_of
 from deepbures.model import AbstractLoss, Target
 from deepbures.model._covariance import ProductCovariance, SpectralCovariance
-from deepbures.model._target import _without_noise
+from deepbures.model._reduction import eigenpairs_of_matrix, without_noise
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -51,9 +51,9 @@ def _decomposed(target: Target) -> Target:
             "are at hand. Build it with Target.from_factor, from_samples, from_covariance or from_spectrum."
         )
     matrix = np.asarray(covariance.operator)
-    values, vectors = np.linalg.eigh(matrix / 2 + matrix.T / 2)
-    values, vectors = values[::-1], vectors[:, ::-1]
-    return Target(target.mean, SpectralCovariance(vectors, _without_noise(values, target.dim, np)))
+    values, vectors = eigenpairs_of_matrix(matrix)
+    kept = without_noise(values, target.dim * float(np.finfo(matrix.dtype).eps))
+    return Target(target.mean, SpectralCovariance(vectors.astype(matrix.dtype), kept.astype(matrix.dtype)))
 
 
 def all_eigenvalues(target: Target) -> Floats:

@@ -9,7 +9,14 @@ import numpy as np
 
 from deepbures._checks import as_array, check_finite, check_integer, check_matrix, check_number, rounding
 from deepbures._precision import is_tracer, numpy_in_numpy_out
-from deepbures.model._covariance import ProductCovariance, SpectralCovariance, host_operator, namespace, transpose
+from deepbures.model._covariance import ProductCovariance, SpectralCovariance, host_operator, namespace
+from deepbures.model._reduction import (
+    eigenpairs_of_factor,
+    eigenpairs_of_matrix,
+    in_range,
+    moments_of_samples,
+    without_noise,
+)
 from deepbures.model._validation import (
     check_no_negative_eigenvalue,
     check_orthonormal,
@@ -21,8 +28,6 @@ Array = Any
 
 LARGEST_DECOMPOSED = 1024
 """Dense covariances up to this size are decomposed once; larger ones are used through products only."""
-
-_ROWS_PER_BLOCK = 16_384
 
 
 class Target(eqx.Module):
@@ -162,14 +167,14 @@ class Target(eqx.Module):
                 check_no_negative_eigenvalue(np.asarray(s), tolerance)
             xp = namespace(s)
             return cls(location, ProductCovariance(s, xp.trace(s), (s * s).sum(), s.shape[-1]))
-        xp = namespace(s)
-        values, vectors = xp.linalg.eigh(s / 2 + transpose(s) / 2)
-        values, vectors = values[..., ::-1], vectors[..., :, ::-1]
+        values, vectors = eigenpairs_of_matrix(s)
         if not is_tracer(s):
-            lowest = float(np.min(np.asarray(values[..., -1]) + tolerance * np.asarray(values[..., 0])))
+            lowest = float(np.min(values[..., -1] + tolerance * values[..., 0]))
             if lowest < 0:
                 raise_negative(float(np.min(values)), float(np.max(values)), tolerance)
-        return cls(location, SpectralCovariance(vectors, _without_noise(_in_range(values), s.shape[-1], xp)))
+        # Entries that are rounded to the dtype leave errors of about n eps λ_1 in every eigenvalue.
+        kept = without_noise(_like(s, values), s.shape[-1] * float(np.finfo(s.dtype).eps))
+        return cls(location, SpectralCovariance(_like(s, vectors), in_range(kept)))
 
     @classmethod
     def from_factor(cls, factor: Array, floor: float | Array = 0.0, *, mean: Array | None = None) -> "Target":
@@ -202,8 +207,7 @@ class Target(eqx.Module):
         check_finite(f, "factor")
         check_number(floor, "floor")
         xp = namespace(f, floor)
-        u, s, _ = xp.linalg.svd(f, full_matrices=False)
-        values = _without_noise(_in_range(_square(s)), max(f.shape[-2:]), xp, squared=True)
+        values, u = (_like(f, part) for part in eigenpairs_of_factor(f))
         location = _mean(mean, (*f.shape[:-2], f.shape[-2]), f)
         if not is_tracer(floor) and not np.any(np.asarray(floor)):
             return cls(location, SpectralCovariance(u, values))
@@ -215,18 +219,20 @@ class Target(eqx.Module):
         """The Gaussian with the mean and the covariance (1/N moments) of samples.
 
         The centered data are a factor, F = Xᵀ/√N. They are reduced by orthogonal transformations only (blocks of
-        rows by QR, then one SVD of at most n×n), never through XᵀX: nothing is squared, so eigenvalues down to
-        eps² times the largest are right.
+        rows by QR, then one SVD of at most n×n), never through XᵀX: nothing is squared. All of that is computed in
+        float64, whatever the dtype of the data, and the results are rounded to float32 at the end if the data have that
+        dtype; they are float64 otherwise. So eigenvalues down to about (min(N, n) eps)² times the largest are right,
+        eps = 2.2e-16, and smaller ones are set to zero. (Samples traced by a JAX transformation stay in their dtype.)
 
         Parameters
         ----------
         samples : array (N, n)
-            Samples in rows, N ≥ 2. A memory-mapped array is read block by block.
+            Samples in rows, N ≥ 2. Arrays of NumPy, memory-mapped or not, are read block by block.
 
         Raises
         ------
         ValueError
-            If the data are not a finite matrix of at least two rows.
+            If the data are not a finite matrix of at least two rows, or the variance is out of the range of the dtype.
 
         Examples
         --------
@@ -237,7 +243,7 @@ class Target(eqx.Module):
         >>> bool(np.allclose(target.matmul(np.eye(3)), np.cov(x.T, bias=True)))
         True
         """
-        x = samples if isinstance(samples, np.memmap) else as_array(samples, "samples")
+        x = samples if _is_read_by_blocks(samples) else as_array(samples, "samples")
         if x.ndim != 2:
             raise ValueError(
                 f"samples must be a matrix with one sample a row, but have shape {x.shape}. Reshape them to "
@@ -246,18 +252,9 @@ class Target(eqx.Module):
         check_matrix(x, "samples")
         if x.shape[0] < 2:
             raise ValueError("samples must have at least two rows to have a covariance, but 1 was given.")
-        if isinstance(x, jax.Array):
-            check_finite(x, "samples")
-            xp: Any = namespace(x)
-            mean: Array = x.mean(0)
-            centered = x - mean[None, :]
-            reduced: Array = xp.linalg.qr(centered, mode="r") if x.shape[0] > x.shape[1] else centered
-        else:
-            xp = np
-            mean, reduced = _reduce_rows(x)
-        _, s, vh = xp.linalg.svd(reduced, full_matrices=False)
-        values = _without_noise(_in_range(_square(s) / x.shape[0]), max(x.shape), xp, squared=True)
-        return cls(mean, SpectralCovariance(transpose(vh), values))
+        dtype = x.dtype if isinstance(x, jax.Array) else np.dtype(np.float32 if x.dtype.str[1:] == "f4" else np.float64)
+        mean, values, vectors = (namespace(x).asarray(part, dtype=dtype) for part in moments_of_samples(x, dtype))
+        return cls(mean, SpectralCovariance(vectors, values))
 
     @classmethod
     def from_spectrum(
@@ -377,6 +374,17 @@ def as_key(key: Any) -> Any:
     return jax.random.key(check_integer(key, "key", 0, 2**63 - 1))
 
 
+def _is_read_by_blocks(samples: Any) -> bool:
+    """Whether samples are numbers in an array of NumPy or a file mapped by it: they are never converted whole."""
+    return type(samples) in (np.ndarray, np.memmap) and samples.dtype.kind in "iubf"
+
+
+def _like(array: Array, result: Array) -> Array:
+    """A result as an array of the library and dtype of the one that it comes from."""
+    with np.errstate(over="ignore"):  # found by `in_range`
+        return namespace(array).asarray(result, dtype=array.dtype)
+
+
 def _mean(mean: Array | None, shape: tuple[int, ...], like: Array) -> Array:
     if mean is None:
         return namespace(like).zeros(shape, like.dtype)
@@ -385,57 +393,3 @@ def _mean(mean: Array | None, shape: tuple[int, ...], like: Array) -> Array:
         raise ValueError(f"mean must have shape {shape}, but has shape {location.shape}.")
     check_finite(location, "mean")
     return location.astype(like.dtype)
-
-
-def _square(values: Array) -> Array:
-    with np.errstate(over="ignore"):
-        return values * values
-
-
-def _in_range(eigenvalues: Array) -> Array:
-    """The eigenvalues, after a check that their sum has not overflowed."""
-    if not is_tracer(eigenvalues):
-        with np.errstate(over="ignore"):
-            total = np.asarray(eigenvalues).sum(-1)
-        if not np.isfinite(total).all():
-            raise ValueError(f"The variance of the target is beyond the range of {total.dtype}: scale the data down.")
-    return eigenvalues
-
-
-def _without_noise(values: Array, size: int, xp: Any, *, squared: bool = False) -> Array:
-    """Eigenvalues below the rounding error of the decomposition that gave them, as exact zeros.
-
-    An eigenvalue solver knows λ to size · eps · λ_1; singular values s of a factor are known to the same relative
-    level, so λ = s² is known to its square.
-    """
-    level = size * float(np.finfo(values.dtype).eps)
-    level = level**2 if squared else level
-    return xp.where(values > level * values[..., :1], values, xp.zeros_like(values))
-
-
-def _reduce_rows(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean, and a matrix R of at most n rows with RᵀR = XcᵀXc for the centered rows Xc, block by block."""
-    num, n = x.shape
-    dtype = np.float64 if x.dtype.kind in "iub" else x.dtype
-    blocks = range(0, num, _ROWS_PER_BLOCK)
-    total = np.zeros(n, np.float64)
-    for start in blocks:
-        block = np.asarray(x[start : start + _ROWS_PER_BLOCK])
-        if block.dtype.kind not in "iubf":
-            raise TypeError(f"samples must be an array of real numbers, but have dtype {block.dtype}.")
-        finite = np.isfinite(block)
-        if not finite.all():
-            row, column = (int(i) for i in np.argwhere(~finite)[0])
-            raise ValueError(
-                f"samples have entries that are not finite (NaN or infinite), the first at index "
-                f"({start + row}, {column}). Remove or impute them first."
-            )
-        total += block.sum(0, dtype=np.float64)
-    mean = (total / num).astype(dtype)
-    if num <= n:
-        return mean, np.asarray(x, dtype) - mean
-    reduced: Any = np.zeros((0, n), dtype)
-    for start in blocks:
-        block = np.asarray(x[start : start + _ROWS_PER_BLOCK], dtype) - mean
-        reduced = np.linalg.qr(np.concatenate([reduced, block]), mode="r")
-    return mean, reduced
