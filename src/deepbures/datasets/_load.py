@@ -7,18 +7,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from deepbures.datasets import _files
+from deepbures.datasets._assemble import check_dtype, check_finite, dataset_of, in_memory_unless_large
 from deepbures.datasets._builtin import BUILTINS, load_builtin, suggestion
-from deepbures.datasets._dataset import Dataset, row_blocks
-from deepbures.datasets._files import Table
+from deepbures.datasets._dataset import Dataset
 from deepbures.datasets._images import IMAGE_SUFFIXES, read_images
+from deepbures.datasets._parquet import read_parquet
+from deepbures.datasets._table import Table
+from deepbures.datasets._text import TEXT_SUFFIXES, read_text
 
 Array = NDArray[Any]
 
-_SUFFIXES = (".npy", ".npz", ".csv", ".parquet")
+_SUFFIXES = (".npy", ".npz", *TEXT_SUFFIXES, ".parquet")
+_BUILTIN = "builtin"
+"""Before a colon, says that the rest is a built-in name."""
+
 _ACCEPTED = f"a file ({', '.join(_SUFFIXES)}) or a folder of images"
 
 
@@ -38,7 +43,7 @@ def known_datasets() -> tuple[str, ...]:
     return tuple(BUILTINS)
 
 
-def load_dataset(source: str | os.PathLike[str], *, covariance: bool = False) -> Dataset:
+def load_dataset(source: str | os.PathLike[str], *, covariance: bool = False, header: bool | None = None) -> Dataset:
     """Load a built-in data set, a file, or a folder of images.
 
     Built-in data sets, as ``name`` or ``name:option=value,option=value``:
@@ -68,14 +73,17 @@ def load_dataset(source: str | os.PathLike[str], *, covariance: bool = False) ->
     .npz
         ``data.npz::key`` names an array. Without a key: the only array, or the one called ``samples``, ``x``, ``X`` or
         ``data`` (with `covariance`: ``covariance`` or ``cov``).
-    .csv
-        UTF-8, separated by commas, semicolons or tabs. A first row without any number is a header, and so is
-        0, 1, …, n−1 with n ≥ 3, as pandas writes for columns without names.
+    .csv, .tsv, .csv.gz, .tsv.gz
+        Numbers, or ``true`` and ``false``, separated by commas, semicolons or tabs, in UTF-8 (or UTF-16 with its
+        mark). A first row without any number is a header, and so is 0, 1, …, n−1 above other data, as pandas writes
+        for columns without names. A first row of numbers that looks like a header otherwise is refused: see `header`.
     .parquet
-        All columns, which must be numeric and complete. A pandas row index is left out.
+        All columns, which must be numeric and complete. A pandas row index, named or not, is left out.
     folder
-        Its .png, .jpg, .jpeg, .bmp, .tif, .tiff and .webp images, sorted by name, all of one shape; values from 0 to 1.
-        Gray stays gray, all else becomes RGB without transparency.
+        Its .png, .jpg, .jpeg, .bmp, .tif, .tiff and .webp images, sorted by name, all of one shape, turned upright as
+        their EXIF data tell; values from 0 to 1. Gray stays gray, all else becomes RGB; transparent pixels are refused.
+
+    Names of columns are kept in `Dataset.feature_names`.
 
     Arrays of shape (N, h, w) and (N, h, w, c) with 1, 3 or 4 channels are taken for images and flattened to rows;
     stacks of uint8 are then divided by 255 (and never memory-mapped). Other values are not scaled. Integers, booleans
@@ -84,10 +92,13 @@ def load_dataset(source: str | os.PathLike[str], *, covariance: bool = False) ->
     Parameters
     ----------
     source : str or path
-        Name of a built-in data set, or a path. A string that begins with a built-in name means that; write ``./digits``
-        for a folder of that name.
+        Name of a built-in data set, or a path. A built-in name that is a path as well is refused: write ``./digits``
+        for the path, or ``builtin:digits`` for the data set.
     covariance : bool
         Read the file as the covariance matrix of the target, shape (n, n), instead of as samples.
+    header : bool, optional
+        Of text files: whether the first row names the columns. By default that is found out, or refused where the row
+        is made of numbers (wavelengths, years) that differ from all rows below as those of a header do.
 
     Returns
     -------
@@ -98,9 +109,15 @@ def load_dataset(source: str | os.PathLike[str], *, covariance: bool = False) ->
     ------
     ValueError
         If the source is unknown, does not exist or cannot be read (damaged, empty, pickled); or if the data are not
-        real finite numbers in a matrix with at least two rows, or the covariance is not square.
+        real finite numbers in a matrix with at least two rows, or the covariance is not square; or if `header` is given
+        for what is no text file.
     TypeError
-        If `source` is not a string or path, or `covariance` not a bool.
+        If `source` is not a string or path, `covariance` not a bool, or `header` neither a bool nor None.
+
+    Warns
+    -----
+    UserWarning
+        If the first column of a table counts its rows: that may be a row index.
     ImportError
         If an optional dependency that the source needs is not installed.
 
@@ -114,7 +131,7 @@ def load_dataset(source: str | os.PathLike[str], *, covariance: bool = False) ->
     Traceback (most recent call last):
         ...
     ValueError: unknown data 'digitz': neither a built-in data set (digits, faces, patches, gaussian) nor an existing \
-path to a file (.npy, .npz, .csv, .parquet) or a folder of images. Did you mean 'digits'?
+path to a file (.npy, .npz, .csv, .tsv, .csv.gz, .tsv.gz, .parquet) or a folder of images. Did you mean 'digits'?
 
     References
     ----------
@@ -127,25 +144,68 @@ path to a file (.npy, .npz, .csv, .parquet) or a folder of images. Did you mean 
         raise TypeError(f"source must be a string or a path, but {source!r} was given.")
     if not isinstance(covariance, bool):
         raise TypeError(f"covariance must be True or False, but {covariance!r} was given.")
+    _check_header(header)
     with _reading(source):
-        if isinstance(source, str) and source.partition(":")[0] in BUILTINS:
-            data = load_builtin(source)
-            if covariance and data.covariance is None:
-                raise ValueError(
-                    f"{source!r} holds samples and cannot be read as a covariance matrix. Leave covariance (on the "
-                    "command line: --covariance) out."
-                )
-            return data
-        return _load_path(os.fspath(source), covariance=covariance)
+        name = _builtin_name(source) if isinstance(source, str) else None
+        if name is None:
+            return _load_path(os.fspath(source), covariance=covariance, header=header)
+        data = load_builtin(name)
+        if covariance and data.covariance is None:
+            raise ValueError(
+                f"{source!r} holds samples and cannot be read as a covariance matrix. Leave covariance (on the "
+                "command line: --covariance) out."
+            )
+        if header is not None:
+            raise ValueError(_no_header_message(str(source)))
+        return data
 
 
-def load_matrix(source: str | os.PathLike[str]) -> Array:
+def _builtin_name(source: str) -> str | None:
+    """The built-in name, with its options, that is meant; None where a path is."""
+    start, _, rest = source.partition(":")
+    if start == _BUILTIN and not os.path.exists(source):
+        if rest.partition(":")[0] not in BUILTINS:
+            raise ValueError(
+                f"{source!r} names no built-in data set; they are {', '.join(BUILTINS)}."
+                f"{suggestion(rest.partition(':')[0], BUILTINS)}"
+            )
+        return rest
+    if start not in BUILTINS:
+        return None
+    if os.path.exists(source):
+        raise ValueError(
+            f"{source!r} is a built-in data set, and a file or folder here as well. Write "
+            f"{os.path.join('.', source)!r} for the path, or '{_BUILTIN}:{source}' for the data set."
+        )
+    return source
+
+
+def _check_header(header: bool | None) -> None:
+    if header is not None and not isinstance(header, bool):
+        raise TypeError(f"header must be True, False or None, but {header!r} was given.")
+
+
+def is_text(source: str | os.PathLike[str]) -> bool:
+    """Whether a source is a table in text, which may have a header."""
+    return os.fspath(source).lower().endswith(TEXT_SUFFIXES)
+
+
+def _no_header_message(source: str) -> str:
+    return (
+        f"{source!r} has no header: only text files have ({', '.join(TEXT_SUFFIXES)}). Leave header (on the command "
+        "line: --header, --no-header) out."
+    )
+
+
+def load_matrix(source: str | os.PathLike[str], *, header: bool | None = None) -> Array:
     """The matrix in a file, as it is: any number of rows and columns, neither samples nor a covariance.
 
     Parameters
     ----------
     source : str or path
-        A .npy, .npz, .csv or .parquet file, read as by `load_dataset`.
+        A file with numbers, read as by `load_dataset`.
+    header : bool, optional
+        As for `load_dataset`.
 
     Returns
     -------
@@ -171,16 +231,17 @@ def load_matrix(source: str | os.PathLike[str]) -> Array:
     array([[1., 2., 3.]])
     """
     text = os.fspath(source)
+    _check_header(header)
     with _reading(source):
         path, key = _split(text)
         if path.is_dir():
             raise ValueError(f"{text!r} is a folder; a matrix is read from {', '.join(_SUFFIXES)}.")
-        array = _read_file(path, key, text, covariance=False).array
-        _check_dtype(array, text)
+        array = _read_file(path, key, text, covariance=False, header=header).array
+        check_dtype(array, text)
         if array.ndim != 2 or array.size == 0:
             raise ValueError(f"{text!r} must hold a non-empty matrix, but has shape {array.shape}.")
-        matrix = _in_memory_unless_large(array)
-        _check_finite(matrix, text)
+        matrix = in_memory_unless_large(array)
+        check_finite(matrix, text)
         return matrix
 
 
@@ -201,13 +262,15 @@ def _reading(source: str | os.PathLike[str]) -> Iterator[None]:
 # ---------------------------------------------------------------------- paths
 
 
-def _load_path(text: str, *, covariance: bool) -> Dataset:
+def _load_path(text: str, *, covariance: bool, header: bool | None) -> Dataset:
     path, key = _split(text)
     if path.is_dir():
+        if header is not None:
+            raise ValueError(_no_header_message(text))
         return _load_folder(path, covariance=covariance)
-    table = _read_file(path, key, str(path), covariance=covariance)
+    table = _read_file(path, key, str(path), covariance=covariance, header=header)
     name = path.name if key is None else f"{path.name}::{key}"
-    return _dataset(table, name, str(path), covariance=covariance)
+    return dataset_of(table, name, str(path), covariance=covariance)
 
 
 def _split(text: str) -> tuple[Path, str | None]:
@@ -223,37 +286,44 @@ def _split(text: str) -> tuple[Path, str | None]:
     return path, key
 
 
-def _read_file(path: Path, key: str | None, text: str, *, covariance: bool) -> Table:
-    suffix = path.suffix.lower()
+def _suffix(path: Path) -> str:
+    """The suffix in small letters, with the one before it where it tells of a compression."""
+    return "".join(path.suffixes[-2:] if path.suffix.lower() == ".gz" else path.suffixes[-1:]).lower()
+
+
+def _read_file(path: Path, key: str | None, text: str, *, covariance: bool, header: bool | None) -> Table:
+    suffix = _suffix(path)
     if suffix not in _SUFFIXES or not path.is_file():
         hint = " Give the folder that holds the images." if suffix in IMAGE_SUFFIXES else ""
         raise ValueError(f"cannot read {text!r}: data are {_ACCEPTED}, but this is {_describe(path)}.{hint}")
+    if suffix in TEXT_SUFFIXES:
+        return read_text(path, header, covariance=covariance)
+    if header is not None:
+        raise ValueError(_no_header_message(text))
     match suffix:
         case ".npy":
             return _files.read_npy(path)
         case ".npz":
             return _files.read_npz(path, key, covariance=covariance)
-        case ".csv":
-            return _files.read_csv(path)
         case _:
-            return _files.read_parquet(path)
+            return read_parquet(path)
 
 
 def _load_folder(path: Path, *, covariance: bool) -> Dataset:
     if covariance:
         raise ValueError(f"{str(path)!r} is a folder; a covariance matrix is read from {', '.join(_SUFFIXES)}.")
-    return _dataset(Table(read_images(path)), path.resolve().name, str(path), covariance=False)
+    return dataset_of(Table(read_images(path)), path.resolve().name, str(path), covariance=False)
 
 
 def _describe(path: Path) -> str:
     if not path.is_file():
         return "neither a file nor a folder"
-    return f"a {path.suffix} file" if path.suffix else "a file without a suffix"
+    return f"a {_suffix(path)} file" if path.suffix else "a file without a suffix"
 
 
 def _unknown_message(text: str) -> str:
     path = Path(text)
-    if path.suffix.lower() in _SUFFIXES or os.sep in text:
+    if _suffix(path) in _SUFFIXES or os.sep in text:
         neighbors: list[str] = []
         if "\0" not in text and path.parent.is_dir() and os.access(path.parent, os.R_OK):
             neighbors = difflib.get_close_matches(path.name, os.listdir(path.parent), n=1)
@@ -263,112 +333,3 @@ def _unknown_message(text: str) -> str:
         f"unknown data {text!r}: neither a built-in data set ({', '.join(BUILTINS)}) nor an existing path to "
         f"{_ACCEPTED}.{suggestion(text.partition(':')[0], BUILTINS)}"
     )
-
-
-# ---------------------------------------------------------------------- checks
-
-
-def _dataset(table: Table, name: str, source: str, *, covariance: bool) -> Dataset:
-    """The data set of a table read from a source, checked."""
-    array = table.array
-    _check_dtype(array, source)
-    if covariance:
-        _check_square(array, source)
-        matrix = _in_memory_unless_large(array)
-        _check_finite(matrix, source)
-        return Dataset(
-            name=name,
-            covariance=matrix,
-            description=f"Covariance matrix read from {name}.",
-            feature_names=table.names,
-            feature_dtypes=_dtypes(table, matrix.shape[1]),
-        )
-    image_shape = _check_shape(array, source)
-    is_image_bytes = image_shape is not None and array.dtype == np.uint8
-    samples = np.array(array, np.float64, subok=False) / 255.0 if is_image_bytes else _in_memory_unless_large(array)
-    if samples.ndim > 2:
-        samples = samples.reshape(len(samples), -1)
-    _check_finite(samples, source)
-    kind = "Samples" if image_shape is None else "Images"
-    return Dataset(
-        name=name,
-        samples=samples,
-        image_shape=image_shape,
-        description=f"{kind} read from {name}.",
-        feature_names=table.names,
-        feature_dtypes=_dtypes(table, samples.shape[1]),
-    )
-
-
-def _dtypes(table: Table, dim: int) -> tuple[str, ...] | None:
-    return (table.dtypes,) * dim if isinstance(table.dtypes, str) else table.dtypes
-
-
-def _check_dtype(array: Array, source: str) -> None:
-    if array.dtype.kind in "biuf":
-        return
-    if array.dtype.kind == "c":
-        raise ValueError(
-            f"{source!r} must hold real numbers, but has dtype {array.dtype}. Give the real and the imaginary part as "
-            "separate columns."
-        )
-    raise ValueError(f"{source!r} must hold numbers, but has dtype {array.dtype}. Drop what is not a number.")
-
-
-def _check_square(array: Array, source: str) -> None:
-    if array.ndim != 2 or array.shape[0] != array.shape[1] or array.size == 0:
-        raise ValueError(
-            f"{source!r} must hold a square matrix to be read as a covariance, but has shape {array.shape}. If it "
-            "holds samples in rows, leave covariance (on the command line: --covariance) out."
-        )
-
-
-def _check_shape(array: Array, source: str) -> tuple[int, ...] | None:
-    """Refuse what are not at least two samples; the image shape where the array is a stack of images."""
-    shape = array.shape
-    is_stack = array.ndim == 3 or (array.ndim == 4 and shape[3] in (1, 3, 4))
-    if array.ndim != 2 and not is_stack:
-        reshape = "reshape(-1, 1) if these are samples of one number" if array.ndim < 2 else "reshape(len(x), -1)"
-        raise ValueError(
-            f"{source!r} must hold a matrix with one sample a row, or images as (N, h, w) or (N, h, w, 3), but has "
-            f"shape {shape}. Reshape it first: x.{reshape}."
-        )
-    if 0 in shape:
-        raise ValueError(f"{source!r} is empty: it has shape {shape}. Give at least two samples.")
-    if shape[0] < 2:
-        raise ValueError(
-            f"{source!r} holds one sample only (shape {shape}), which has no covariance. Give at least two, one a row."
-        )
-    if not is_stack:
-        return None
-    return shape[1:3] if array.ndim == 3 or shape[3] == 1 else shape[1:]
-
-
-def _in_memory_unless_large(array: Array) -> Array:
-    """float64 in memory; or the memory map itself if it is large and of a dtype that is computed with as it is."""
-    is_usable = array.dtype.isnative and (array.dtype.kind in "biu" or array.dtype.itemsize in (4, 8))
-    is_viewable = array.ndim == 2 or array.flags.c_contiguous  # flattening images would copy otherwise
-    is_large = isinstance(array, np.memmap) and array.nbytes > _files.MEMORY_MAP_BYTES
-    if is_large and is_usable and is_viewable:
-        return array
-    with np.errstate(over="ignore"):  # extended precision beyond the range of float64: found by the finite check
-        return np.array(array, dtype=np.float64, order="C", subok=False)
-
-
-def _check_finite(matrix: Array, source: str) -> None:
-    """Refuse NaN and infinities, block by block."""
-    if matrix.dtype.kind != "f":
-        return
-    count, first = 0, None
-    for start, block in row_blocks(matrix):
-        finite = np.isfinite(block)
-        if not finite.all():
-            count += int(finite.size - finite.sum())
-            if first is None:
-                row, column = (int(i) for i in np.argwhere(~finite)[0])
-                first = (start + row, column)
-    if first is not None:
-        raise ValueError(
-            f"{source!r} has {count} entries that are not finite (NaN or infinite), the first in row {first[0]}, "
-            f"column {first[1]} (counted from 0). Remove or impute them first."
-        )

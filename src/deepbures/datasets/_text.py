@@ -1,0 +1,258 @@
+"""Tables in text: .csv and .tsv, also compressed with gzip."""
+
+import contextlib
+import csv
+import dataclasses
+import gzip
+import io
+import itertools
+import re
+import warnings
+import zlib
+from array import array
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepbures.datasets._header import MOST_ROWS, TRUTH, first_row_is_header, is_number, to_number
+from deepbures.datasets._table import Table, first_bytes
+
+Array = NDArray[Any]
+
+TEXT_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+
+_DELIMITERS = ("\t", ";", ",")
+"""In the order in which they are tried: numbers may have a comma in them, but neither of the others."""
+
+_ENCODINGS = {
+    b"\xff\xfe\x00\x00": "utf-32",
+    b"\x00\x00\xfe\xff": "utf-32",
+    b"\xff\xfe": "utf-16",
+    b"\xfe\xff": "utf-16",
+}
+"""By the mark at the beginning of the file; longer marks first."""
+
+_MISSING = {"", "na", "n/a", "#n/a", "null", "none", "nil", "missing", "-", "?", "."}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Layout:
+    """How a file is written: how many lines come before the first row, its delimiter, and its first rows."""
+
+    skip: int
+    delimiter: str
+    rows: list[list[str]]
+    lines: list[int]
+    """Number of lines of the file up to the end of each row."""
+    remark: str | None
+    """The last comment before the first row."""
+
+
+def read_text(path: Path, header: bool | None, *, covariance: bool) -> Table:
+    """The numbers of a table in text, with the names of a header."""
+    first_bytes(path)
+    with _reading(path):
+        layout = _layout(path)
+        if not layout.rows:
+            raise ValueError(_no_rows_message(path))
+        names, skip = _names(path, layout, header, covariance=covariance)
+        _check_widths(path, layout, names, skip)
+        values, dtypes = _values(path, layout, names, skip)
+    if covariance and header is None and names is None and values.shape == (values.shape[1] + 1, values.shape[1]):
+        return Table(values[1:], tuple(layout.rows[0]), dtypes, is_listed=True)
+    return Table(values, names, dtypes, is_listed=True)
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is not text in UTF-8 ({error.reason} at byte {error.start}). Convert it first."
+        ) from None
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(
+            f"{path} is truncated or damaged, or not compressed with gzip ({error}). Write it again."
+        ) from None
+    except csv.Error as error:
+        raise ValueError(f"{path} is not a readable {path.suffix} file ({error}). Write it again.") from None
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[TextIO]:
+    with contextlib.ExitStack() as stack:
+        file: Any = stack.enter_context(path.open("rb"))
+        if path.suffix.lower() == ".gz":
+            file = stack.enter_context(gzip.GzipFile(fileobj=file, mode="rb"))
+        start = file.peek(4)[:4]
+        encoding = next((name for mark, name in _ENCODINGS.items() if start.startswith(mark)), "utf-8-sig")
+        yield stack.enter_context(io.TextIOWrapper(file, encoding=encoding, newline=""))
+
+
+# ---------------------------------------------------------------------- how it is written
+
+
+def _layout(path: Path) -> _Layout:
+    skip, remark, delimiter = 0, None, None
+    with _open(path) as file:
+        for line in file:
+            text = line.strip()
+            if skip == 0 and re.fullmatch(r'"?sep=.?"?', line.rstrip("\r\n")):  # told by Excel
+                delimiter = line.rstrip("\r\n").strip('"').removeprefix("sep=") or "\t"
+            elif text.startswith("#"):
+                remark = text.lstrip("#").strip()
+            elif text:
+                break
+            skip += 1
+        else:
+            return _Layout(skip, ",", [], [], remark)
+        head = [line, *itertools.islice(file, MOST_ROWS)]
+    delimiter = delimiter or _sniff(head)
+    reader = csv.reader(_without_nul(head), delimiter=delimiter)
+    rows, lines = [], []
+    for row in reader:
+        if row:
+            rows.append(row)
+            lines.append(skip + reader.line_num)
+    return _Layout(skip, delimiter, rows, lines, remark)
+
+
+def _sniff(head: Sequence[str]) -> str:
+    """The delimiter that gives each of the first lines as many fields, more than one; or the most frequent one."""
+    lines = [line for line in head[:20] if line.strip()]
+    for delimiter in _DELIMITERS:
+        with contextlib.suppress(csv.Error):  # a line that is one field may be longer than a field can be
+            sizes = {len(row) for row in csv.reader(_without_nul(lines), delimiter=delimiter)}
+            if len(sizes) == 1 and sizes != {1}:
+                return delimiter
+    return max(reversed(_DELIMITERS), key=lines[0].count)
+
+
+def _without_nul(lines: Sequence[str] | TextIO | Iterator[str]) -> Iterator[str]:
+    return (line.replace("\0", "\ufffd") for line in lines)
+
+
+def _names(path: Path, layout: _Layout, header: bool | None, *, covariance: bool) -> tuple[tuple[str, ...] | None, int]:
+    """The names of the columns, and the number of lines before the first row of numbers."""
+    first, rest = layout.rows[0], layout.rows[1:]
+    is_numeric = all(map(is_number, first))
+    if header is not False and is_numeric and layout.remark is not None:
+        told = next(csv.reader([layout.remark], delimiter=layout.delimiter), [])
+        if len(told) == len(first) > 1:  # as numpy.savetxt writes a header
+            return tuple(name.strip() for name in told), layout.skip
+    if header is None and covariance and is_numeric:
+        return None, layout.skip  # the number of rows will tell
+    try:
+        is_header = first_row_is_header(first, rest) if header is None else header
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    if is_header:
+        return tuple(name.strip() for name in first), layout.lines[0]
+    return None, layout.skip
+
+
+def _check_widths(path: Path, layout: _Layout, names: tuple[str, ...] | None, skip: int) -> None:
+    """Refuse a header that does not belong to the columns."""
+    below = [(line, row) for line, row in zip(layout.lines, layout.rows, strict=True) if line > skip]
+    if names is None or not below or len(below[0][1]) == len(names):
+        return
+    line, row = below[0]
+    labels = " The first column may be labels of the rows: leave it out, or name it." if len(row) > len(names) else ""
+    raise ValueError(
+        f"{path}: the header has {len(names)} names, but line {line} has {len(row)} columns.{labels} Give one name for "
+        "each column, and write decimal points, not commas."
+    )
+
+
+# ---------------------------------------------------------------------- the numbers
+
+
+def _values(
+    path: Path, layout: _Layout, names: tuple[str, ...] | None, skip: int
+) -> tuple[Array, tuple[str, ...] | None]:
+    """The rows after the first `skip` lines, and the types of the columns if some are truth values."""
+    try:
+        with warnings.catch_warnings(), _open(path) as file:
+            warnings.filterwarnings("error", message=".*input contained no data", category=UserWarning)
+            lines = itertools.islice(file, skip, None)
+            return np.loadtxt(lines, delimiter=layout.delimiter, comments=None, quotechar='"', ndmin=2), None
+    except UserWarning:
+        raise ValueError(_no_rows_message(path)) from None
+    except UnicodeDecodeError:
+        raise
+    except ValueError:
+        return _parse(path, layout, names, skip)
+
+
+def _parse(path: Path, layout: _Layout, names: tuple[str, ...] | None, skip: int) -> tuple[Array, tuple[str, ...]]:
+    """Field by field: takes truth values, and says what else is not a number."""
+    values, width = array("d"), 0
+    truths: set[int] = set()
+    others: dict[int, tuple[int, str]] = {}
+    with _open(path) as file:
+        reader = csv.reader(_without_nul(itertools.islice(file, skip, None)), delimiter=layout.delimiter)
+        for fields in reader:
+            line = skip + reader.line_num
+            if not fields:
+                continue
+            width = width or len(fields)
+            for column, field in enumerate(fields):
+                if not is_number(field):
+                    what = _complaint(field, column, fields, layout, is_first=line == layout.lines[0])
+                    raise ValueError(f"{path}: line {line}, {_column(column, names)} {what}")
+                if field.strip().lower() in TRUTH:
+                    truths.add(column)
+                elif float(field) not in (0, 1):
+                    others.setdefault(column, (line, field))
+            if len(fields) != width:
+                raise ValueError(
+                    f"{path}: line {line} has {len(fields)} columns where those before it have {width}. Give the same "
+                    "number of numbers in every row."
+                )
+            values.extend(map(to_number, fields))
+    mixed = sorted(truths & set(others))
+    if mixed:
+        line, field = others[mixed[0]]
+        raise ValueError(
+            f"{path}: {_column(mixed[0], names)} has both truth values and numbers ({field!r} in line {line}). Encode "
+            "it in one way; or, if the first row names the columns, pass header=True (on the command line: --header)."
+        )
+    kinds = tuple("bool" if column in truths else "float64" for column in range(width))
+    return np.array(values, np.float64).reshape(-1, width), kinds
+
+
+def _column(column: int, names: tuple[str, ...] | None) -> str:
+    name = f" ({names[column]!r})" if names is not None and column < len(names) else ""
+    return f"column {column + 1}{name}"
+
+
+def _complaint(field: str, column: int, fields: list[str], layout: _Layout, *, is_first: bool) -> str:
+    """What is wrong with a field that is not a number, and what to do about it."""
+    text = field.strip()
+    ends = [row[-1].strip() for row in layout.rows[1:]]
+    if text == "" and column == len(fields) - 1 > 0 and ends and not any(ends):
+        return f"is empty, as every row ends with the delimiter {layout.delimiter!r}. Remove it."
+    if text.lower() in _MISSING:
+        what = "is empty" if text == "" else f"is {text!r}, a missing value"
+        return f"{what}. Drop the rows that are not complete, or impute what is missing (pandas: dropna, fillna)."
+    if text.startswith("#") and column == 0:
+        return f"is {text!r}, a comment. Remove comments that come after the first row."
+    if re.fullmatch(r"[+-]?\d[\d.,'’\s]*(e[+-]?\d+)?", text, re.IGNORECASE):
+        if len(fields) == 1 and len(text.split()) > 1:
+            return f"is {text!r}. Separate numbers by commas, semicolons or tabs, not by spaces."
+        return (
+            f"is {text!r}, not a number. Write a decimal point, and nothing between thousands (pandas.read_csv has the "
+            "arguments decimal and thousands; write again with to_csv)."
+        )
+    if is_first:
+        return f"is {text!r}, not a number. If the first row names the columns, leave header=False (--no-header) out."
+    labels = " (labels of rows)" if column == 0 else ""
+    return f"is {text!r}, not a number. Leave out columns that are not numbers{labels}, or encode them first."
+
+
+def _no_rows_message(path: Path) -> str:
+    return f"{path} holds no rows of numbers. Give at least two rows."
