@@ -321,6 +321,9 @@ def test_a_fit_and_its_summary(call, tmp_path, options):
         "digest": dataset.digest(),
         "shape": [6, 6],
         "kind": "covariance",
+        "feature_names": None,
+        "dtypes": [],
+        "image_shape": None,
     }
     target = db.Target.from_covariance(dataset.covariance)
     loss = db.Frobenius() if "frobenius" in options else db.BuresWasserstein(given.get("tau", 0.0))

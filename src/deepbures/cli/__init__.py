@@ -70,9 +70,17 @@ _Json = Annotated[
 _Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 _Seed = Annotated[int, typer.Option(help="Seed of everything random. Same seed, same bits.")]
 _DATA = (
-    "digits, faces, patches, gaussian:dim=20,spectrum=zipf,seed=0, a .npy, .npz, .csv or .parquet file with samples in "
-    "rows, or a folder of images."
+    "digits, faces, patches, gaussian:dim=20,spectrum=zipf,seed=0, a .npy, .npz, .csv, .tsv or .parquet file with "
+    "samples in rows, or a folder of images."
 )
+_Header = Annotated[
+    bool | None,
+    typer.Option(
+        "--header/--no-header",
+        help="Whether the first row of a .csv or .tsv file names the columns.",
+        show_default="found out, or asked for",
+    ),
+]
 
 
 def _version(value: bool) -> None:
@@ -120,6 +128,7 @@ def fit(
         float, typer.Option(help="Relative excess over the theoretical minimum at which training stops.")
     ] = 1e-7,
     covariance: Annotated[bool, typer.Option("--covariance", help="Read DATA as a covariance matrix.")] = False,
+    header: _Header = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results.", show_default="runs/DATA-rankK-depthN")
     ] = None,
@@ -151,7 +160,7 @@ def fit(
 
     with Display() as display:
         display.stage(f"reading {data}")
-        dataset = load_dataset(data, covariance=covariance)
+        dataset = load_dataset(data, covariance=covariance, header=header)
         digest = dataset.digest()
         from deepbures.cli._fit import FitRequest, run_fit
 
@@ -181,7 +190,12 @@ def fit(
 
 def default_folder(data: str, rank: int, depth: int) -> Path:
     """runs/DATA-rankK-depthN, with DATA without its folder and suffix, and "-" for what a shell might not like."""
-    name = re.sub(r"\.(npy|npz|csv|parquet)(::.*)?$", "", Path(data).name, flags=re.IGNORECASE)
+    name = re.sub(
+        r"\.(npy|npz|csv|tsv|csv\.gz|tsv\.gz|parquet)(::.*)?$",
+        "",
+        Path(data.removeprefix("builtin:")).name,
+        flags=re.IGNORECASE,
+    )
     name = re.sub(r"[^\w.=,-]+", "-", name).lstrip(".") or "data"
     return Path("runs") / f"{name}-rank{rank}-depth{depth}"
 
@@ -221,6 +235,7 @@ def distance(
     unbiased: Annotated[
         bool, typer.Option("--unbiased", help="Of samples: divide by N - 1, as codes for the FID do.")
     ] = False,
+    header: _Header = None,
     as_json: _Json = False,
     debug: _Debug = False,
 ) -> None:
@@ -238,7 +253,7 @@ def distance(
         display.stage("comparing")
         from deepbures.cli._distance import run_distance
 
-        result = run_distance(a, b, chosen[0] if chosen else "samples", unbiased)
+        result = run_distance(a, b, chosen[0] if chosen else "samples", unbiased, header)
     if as_json:
         show_json(result)
     else:
@@ -261,6 +276,7 @@ def landscape(
         int | None, typer.Option(help="Only those with this Morse index.", show_default="any")
     ] = None,
     covariance: Annotated[bool, typer.Option("--covariance", help="Read DATA as a covariance matrix.")] = False,
+    header: _Header = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for table and figures.", show_default="write nothing")
     ] = None,
@@ -288,6 +304,7 @@ def landscape(
         summary = run_landscape(
             data,
             covariance=covariance,
+            header=header,
             rank=rank,
             tau=tau,
             loss=loss.value,
@@ -326,6 +343,7 @@ def certify(
         typer.Option(help="Folder of a run, or its model.npz: certify this network.", show_default="a fresh start"),
     ] = None,
     covariance: Annotated[bool, typer.Option("--covariance", help="Read DATA as a covariance matrix.")] = False,
+    header: _Header = None,
     as_json: _Json = False,
     debug: _Debug = False,
 ) -> None:
@@ -349,6 +367,7 @@ def certify(
         summary = run_certify(
             data,
             covariance=covariance,
+            header=header,
             model=model,
             rank=rank,
             depth=1 if depth is None else depth,

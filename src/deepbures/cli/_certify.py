@@ -19,6 +19,7 @@ def run_certify(
     source: str,
     *,
     covariance: bool,
+    header: bool | None,
     model: Path | None,
     rank: int | None,
     depth: int,
@@ -32,7 +33,7 @@ def run_certify(
     """Load the data, make or load the start, certify it, and return the summary."""
     trained = None if model is None else load_model(model)
     display.stage(f"reading {source}")
-    dataset = load_dataset(source, covariance=covariance)
+    dataset = load_dataset(source, covariance=covariance, header=header)
     display.stage("certifying")
     target = target_of(dataset)
     if trained is None:

@@ -5,13 +5,19 @@ import math
 from typing import Any
 
 import deepbures as db
-from deepbures.datasets import load_dataset, load_matrix
+from deepbures.datasets import is_text, load_dataset, load_matrix
 from deepbures.runs import plain
 
 
-def run_distance(a: str, b: str, kind: str, unbiased: bool) -> dict[str, Any]:
-    """Load both, check that they fit, and compute the distance and its square."""
-    (name_a, array_a), (name_b, array_b) = (_load(source, kind) for source in (a, b))
+def run_distance(a: str, b: str, kind: str, unbiased: bool, header: bool | None) -> dict[str, Any]:
+    """Load both, check that they fit, and compute the distance and its square.
+
+    A header is of those of the two that are text; where neither is, reading says so.
+    """
+    is_for_all = not any(map(is_text, (a, b)))
+    (name_a, array_a), (name_b, array_b) = (
+        _load(source, kind, header if is_for_all or is_text(source) else None) for source in (a, b)
+    )
     axis = 0 if kind == "factors" else 1
     dims = array_a.shape[axis], array_b.shape[axis]
     if dims[0] != dims[1]:
@@ -36,10 +42,10 @@ def run_distance(a: str, b: str, kind: str, unbiased: bool) -> dict[str, Any]:
     return dict(plain(result))
 
 
-def _load(source: str, kind: str) -> tuple[str, Any]:
+def _load(source: str, kind: str, header: bool | None) -> tuple[str, Any]:
     if kind == "factors":
-        return source, load_matrix(source)
-    dataset = load_dataset(source, covariance=kind == "covariances")
+        return source, load_matrix(source, header=header)
+    dataset = load_dataset(source, covariance=kind == "covariances", header=header)
     if kind == "covariances":
         return dataset.name, dataset.covariance
     if dataset.samples is None:

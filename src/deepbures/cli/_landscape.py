@@ -27,6 +27,7 @@ def run_landscape(
     source: str,
     *,
     covariance: bool,
+    header: bool | None,
     rank: int,
     tau: float,
     loss: str,
@@ -42,7 +43,7 @@ def run_landscape(
     if out is not None:
         importlib.import_module("deepbures.plot")  # says what to install, before any work
     display.stage(f"reading {source}")
-    dataset = load_dataset(source, covariance=covariance)
+    dataset = load_dataset(source, covariance=covariance, header=header)
     samples = dataset.samples
     target = db.Target.from_covariance(dataset.covariance) if samples is None else db.Target.from_samples(samples)
     display.stage("finding critical points")

@@ -25,6 +25,8 @@ SAY_WHICH = (
     "if it is a row of data"
 )
 
+_PUNCTUATED = re.compile(r"[+-]?\d[\d.,'’\s]*(e[+-]?\d+)?", re.IGNORECASE)
+
 _UNLIKELY = 1e-3
 _FAR = 10.0
 """Widths of the range of a column beyond which a number is none of that column."""
@@ -37,6 +39,11 @@ def is_number(text: str) -> bool:
     except ValueError:
         return text.strip().lower() in TRUTH
     return "_" not in text  # Python takes 1_000
+
+
+def is_punctuated_number(text: str) -> bool:
+    """Whether a field would be a number but for decimal commas, or signs between thousands."""
+    return not is_number(text) and _PUNCTUATED.fullmatch(text.strip()) is not None
 
 
 def to_number(text: str) -> float:
@@ -63,7 +70,7 @@ def first_row_is_header(fields: Sequence[str], rows: Sequence[Sequence[str]]) ->
     if names == counts:  # as pandas writes for columns without names
         if reason is not None and len(names) > 1:
             return True
-        if len(names) > 2 and not any(_steps_by_one(row) for row in rows):
+        if len(names) > 2 and 2 * sum(map(_steps_by_one, rows)) < len(rows):  # else all of the data count
             reason = f"it counts from 0 to {len(names) - 1}, as pandas writes for columns without names"
     if reason is not None:
         raise ValueError(f"the first row is made of numbers, but looks like a header: {reason}. {SAY_WHICH}.")
@@ -75,6 +82,12 @@ def _check_names(names: list[str], are_numbers: list[bool], counts: list[str]) -
         raise ValueError(
             "the first column has no name, as pandas writes the row index. Write it with index=False, or name the "
             "column if it is data (or pass header=True; on the command line: --header)."
+        )
+    punctuated = [name for name in names if is_punctuated_number(name)]
+    if punctuated and not any(are_numbers):
+        raise ValueError(
+            f"the first row holds {punctuated[0]!r}. If that is a number, write a decimal point, and nothing between "
+            "thousands; if it is a name, pass header=True (on the command line: --header)."
         )
     if any(are_numbers):
         column = are_numbers.index(False)

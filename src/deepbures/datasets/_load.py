@@ -186,7 +186,14 @@ def _check_header(header: bool | None) -> None:
 
 
 def is_text(source: str | os.PathLike[str]) -> bool:
-    """Whether a source is a table in text, which may have a header."""
+    """Whether a source is a table in text, which may have a header.
+
+    Examples
+    --------
+    >>> from deepbures.datasets import is_text
+    >>> is_text("x.csv.gz"), is_text("x.npy")
+    (True, False)
+    """
     return os.fspath(source).lower().endswith(TEXT_SUFFIXES)
 
 

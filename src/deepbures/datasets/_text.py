@@ -17,7 +17,14 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from deepbures.datasets._header import MOST_ROWS, TRUTH, first_row_is_header, is_number, to_number
+from deepbures.datasets._header import (
+    MOST_ROWS,
+    TRUTH,
+    first_row_is_header,
+    is_number,
+    is_punctuated_number,
+    to_number,
+)
 from deepbures.datasets._table import Table, first_bytes
 
 Array = NDArray[Any]
@@ -241,7 +248,7 @@ def _complaint(field: str, column: int, fields: list[str], layout: _Layout, *, i
         return f"{what}. Drop the rows that are not complete, or impute what is missing (pandas: dropna, fillna)."
     if text.startswith("#") and column == 0:
         return f"is {text!r}, a comment. Remove comments that come after the first row."
-    if re.fullmatch(r"[+-]?\d[\d.,'’\s]*(e[+-]?\d+)?", text, re.IGNORECASE):
+    if is_punctuated_number(text):
         if len(fields) == 1 and len(text.split()) > 1:
             return f"is {text!r}. Separate numbers by commas, semicolons or tabs, not by spaces."
         return (
