@@ -12,17 +12,19 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from deepbures._checks import check_number
+from deepbures.landscape._counts import kinds_of
 from deepbures.landscape._critical import CriticalPoint
 from deepbures.landscape._eigenvalues import (
     all_eigenvalues,
     checked_landscape,
+    group_of,
     group_starts,
     leading_spectrum,
     num_usable,
 )
 from deepbures.landscape._inputs import check_network, check_target
 from deepbures.landscape._modes import ExactModes, Modes, modes_of
-from deepbures.landscape._spectrum import HessianSpectrum, group_of, hessian_spectrum
+from deepbures.landscape._spectrum import HessianSpectrum, spectrum_at_lift
 from deepbures.metric import bures_wasserstein_distance_factors
 from deepbures.model import AbstractLoss, DeepLinearNetwork, Target
 from deepbures.model._network import multiply_layers
@@ -236,13 +238,11 @@ def _point(
     loss: AbstractLoss,
 ) -> tuple[CriticalPoint, HessianSpectrum]:
     r, usable = len(indices), num_usable(values, modes)
-    bottleneck = min(net.bottleneck, target.dim)
+    most = min(net.bottleneck, target.dim)
     # Without smoothing, the Hessian of a point of lower rank is the one on the matrices of its own rank.
-    is_lower = not modes.is_smooth and r < bottleneck
-    if not is_lower:
-        spectrum = hessian_spectrum(target, indices, loss, widths=net.widths)
-    elif r:
-        spectrum = hessian_spectrum(target, indices, loss, latent_dim=r, depth=net.depth)
+    bottleneck = most if modes.is_smooth else max(r, 1)
+    if r or modes.is_smooth:
+        spectrum = spectrum_at_lift(target, indices, loss, net.latent_dim, bottleneck, net.depth)
     else:
         none = np.zeros(0, np.int64)
         spectrum = HessianSpectrum(np.zeros(0), none, np.zeros(0, np.str_), none, none, is_minimizer=usable == 0)
@@ -250,12 +250,7 @@ def _point(
     outside = np.setdiff1d(np.arange(len(values)), indices)
     taken = np.bincount(groups[list(indices)], minlength=groups[-1] + 1)
     sizes = np.bincount(groups)
-    if spectrum.is_minimizer and r == min(bottleneck, usable):
-        kind = "minimizer"
-    elif spectrum.morse_index:
-        kind = "maximum" if spectrum.morse_index == spectrum.dim else "strict saddle"
-    else:
-        kind = "degenerate saddle"
+    is_minimizer = spectrum.is_minimizer and r == min(most, usable)
     return (
         CriticalPoint(
             eigen_indices=indices,
@@ -263,10 +258,10 @@ def _point(
             rank=r,
             morse_index=spectrum.morse_index,
             nullity=spectrum.nullity,
-            kind=kind,
+            kind=str(kinds_of(is_minimizer, spectrum.morse_index, spectrum.nullity, spectrum.dim)),
             family_dim=int((taken * (sizes - taken)).sum()),
             latent_dim=net.latent_dim,
-            bottleneck=max(r, 1) if is_lower else bottleneck,
+            bottleneck=bottleneck,
             depth=net.depth,
             target=target,
             loss=loss,

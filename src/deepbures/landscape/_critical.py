@@ -9,16 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepbures._checks import as_array, check_finite, check_integer
+from deepbures.landscape._counts import Directions, directions_at, kinds_of
 from deepbures.landscape._eigenvalues import (
     all_eigenvalues,
     checked_landscape,
     group_starts,
     leading_spectrum,
-    num_flat,
+    num_at_threshold,
     num_usable,
 )
 from deepbures.landscape._modes import Modes, modes_of
-from deepbures.landscape._spectrum import HessianSpectrum, hessian_spectrum
+from deepbures.landscape._spectrum import HessianSpectrum, spectrum_at_lift
 from deepbures.landscape._subsets import Choices, Groups, best_choices, choices_within, count_choices
 from deepbures.model import AbstractLoss, DeepLinearNetwork, Target, balanced_network
 
@@ -43,7 +44,7 @@ class CriticalPoint:
     rank : int
         |J|.
     morse_index, nullity : int
-        Numbers of negative and of zero eigenvalues of the Hessian.
+        Numbers of negative and of zero eigenvalues of the Hessian, the same as in `spectrum()`.
     kind : str
         "minimizer", "strict saddle" (a negative eigenvalue), "degenerate saddle" (none, but not a minimizer), or
         "maximum" (negative eigenvalues only).
@@ -119,11 +120,9 @@ class CriticalPoint:
 
     def spectrum(self) -> HessianSpectrum:
         """All Hessian eigenvalues here, of `network()`, as `hessian_spectrum` gives them."""
-        if self.depth == 1 or self.bottleneck == self.latent_dim:
-            return hessian_spectrum(
-                self.target, self.eigen_indices, self.loss, latent_dim=self.latent_dim, depth=self.depth
-            )
-        return hessian_spectrum(self.target, self.eigen_indices, self.loss, widths=self._widths())
+        return spectrum_at_lift(
+            self.target, self.eigen_indices, self.loss, self.latent_dim, self.bottleneck, self.depth
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -243,10 +242,13 @@ def critical_points(
     loss : BuresWasserstein or Frobenius
         The loss.
     latent_dim : int, optional
-        m ≥ k, default k. Columns that no mode uses add to index and nullity.
+        m ≥ k, default k. Columns that no mode uses add to the nullity and, at depth 1 with smoothing or for Frobenius,
+        to the index.
     depth : int
-        1: index, nullity and kind are those of the loss as a function of W. N ≥ 2: those of L(W_N ⋯ W_1) at the
-        balanced lift with hidden widths k, where columns that are not used are flat to second order.
+        1: index, nullity and kind are those of the loss as a function of W: for BuresWasserstein() on the matrices of
+        rank k, for the others on all n×m matrices, where the best one of rank k < min(n, m) is a saddle. N ≥ 2: those
+        of L(W_N ⋯ W_1) at the balanced lift with hidden widths k, where columns that are not used are flat to second
+        order.
     num : int, optional
         Only the `num` lowest. They are found without looking at the others, so n and k may be large. Without it all
         are listed, if there are no more than a million.
@@ -304,10 +306,11 @@ def critical_points(
         num = check_integer(num, "num", 1)
     max_value = _bound(max_value)
     total = sum(count_choices(groups, r) for r in used_ranks)
-    spans = {r: _inversions(span, r, m, usable, n_layers) for r in used_ranks}
+    rooms = {r: directions_at(target.dim, r, m, k, n_layers, modes) for r in used_ranks}
+    spans = {r: _inversions(span, r, usable, rooms[r]) for r in used_ranks}
     everything = float(np.asarray(modes.cost(values), np.float64).sum())
     found = _choose(groups, spans, num, max_value - everything, total)
-    tables = [_table(found[r], (values, sizes, modes), (r, k, m, n_layers)) for r in found]
+    tables = [_table(found[r], (values, sizes, modes), r, k, rooms[r]) for r in found]
     table = {name: np.concatenate([part[name] for part in tables]) for name in tables[0]}
     keep = table["value"] <= max_value
     if span is not None:
@@ -367,15 +370,15 @@ def _bound(max_value: float) -> float:
     return bound
 
 
-def _null_index(r: int, m: int, usable: int, depth: int) -> int:
+def _null_index(r: int, usable: int, room: Directions) -> int:
     """Negative directions in columns that no mode uses."""
-    return (m - r) * (usable - r) if depth == 1 else 0
+    return room.null_columns * (usable - r)
 
 
-def _inversions(span: tuple[int, int] | None, r: int, m: int, usable: int, depth: int) -> tuple[int, int]:
+def _inversions(span: tuple[int, int] | None, r: int, usable: int, room: Directions) -> tuple[int, int]:
     if span is None:
         return 0, 2**62
-    null = _null_index(r, m, usable, depth)
+    null = _null_index(r, usable, room)
     return max(span[0] - null, 0), span[1] - null
 
 
@@ -407,37 +410,31 @@ def _choose(
 
 
 def _table(
-    choices: Choices, spectrum: tuple[Floats, tuple[Ints, Ints, int], Modes], shape: tuple[int, int, int, int]
+    choices: Choices,
+    spectrum: tuple[Floats, tuple[Ints, Ints, int], Modes],
+    r: int,
+    k: int,
+    room: Directions,
 ) -> dict[str, NDArray[Any]]:
     """All columns at once, from the counts per group."""
     values, (starts, sizes, usable_groups), modes = spectrum
-    r, k, m, depth = shape
-    counts, n = choices.counts, len(values)
+    counts = choices.counts
     usable = int(sizes[:usable_groups].sum())
     left = sizes[:usable_groups] - counts
     costs = np.asarray(modes.cost(values), np.float64)
     group_cost = costs[starts[:usable_groups]]
     value = left @ group_cost + costs[usable:].sum()
     ties = (counts * left).sum(1)
-    morse_index = choices.inversions + _null_index(r, m, usable, depth)
-    if depth == 1:
-        nullity = r * (r - 1) // 2 + r * (m - r) + ties + (m - r) * num_flat(values, modes)
-        dims = n * m if modes.is_smooth else r * (n + m - r)
-    else:
-        dims = k * (m + n) + (depth - 2) * k * k
-        nullity = dims - (r + r * (r - 1) // 2 + r * (n - r)) + ties
-    positive = dims - nullity - morse_index
-    minimum = (choices.inversions == 0) & (r == min(k, usable))
-    maximum = (morse_index > 0) & (positive == 0) & (nullity == 0)
-    kind = np.select(
-        [minimum, maximum, morse_index > 0], ["minimizer", "maximum", "strict saddle"], "degenerate saddle"
-    )
+    morse_index = choices.inversions + _null_index(r, usable, room)
+    nullity = room.flat + ties + room.null_columns * num_at_threshold(values, modes)
+    minimum = (choices.inversions == 0) & (r == min(room.largest_rank, usable))
+    kind = kinds_of(minimum, morse_index, nullity, room.dim)
     return {
         "eigen_indices": _indices(counts, starts[:usable_groups], sizes[:usable_groups], r, k),
         "value": value,
         "rank": np.full(len(value), r),
         "morse_index": morse_index,
-        "nullity": np.broadcast_to(nullity, value.shape).astype(np.int64),
+        "nullity": nullity.astype(np.int64),
         "kind": kind,
         "family_dim": ties,
     }

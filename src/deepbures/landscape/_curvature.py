@@ -6,6 +6,7 @@ import numpy as np
 
 from deepbures._checks import check_integer
 from deepbures._precision import numpy_in_numpy_out
+from deepbures.landscape._eigenvalues import EQUAL
 from deepbures.landscape._minimum import Minimum, minimum
 from deepbures.model import AbstractLoss, BuresWasserstein, Target
 from deepbures.model._covariance import namespace
@@ -40,7 +41,8 @@ def _positive_curvatures(low: Minimum, loss: AbstractLoss, depth: int, num_colum
         null = -4 * values
     power = xp.where(squares > 0, squares, 1) ** ((depth - 1) / depth)
     # Exact ties λ_i = λ_j are directions along a family of minimizers, not slow ones.
-    tie = outside >= own * (1 - 64 * xp.finfo(values.dtype).eps)
+    level = xp.maximum(EQUAL * values[0], 4 * xp.finfo(values.dtype).eps * own)
+    tie = outside >= own - level
     alive = used & (squares > 0)
     exchange = xp.where(alive[:, None] & unused[None, :] & ~tie, exchange * power[:, None], xp.nan)
     scale = xp.where(alive, depth * scale * power, xp.nan)

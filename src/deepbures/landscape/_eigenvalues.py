@@ -16,7 +16,7 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 # Eigenvalues that differ by less, relative to the largest one, are put down to the rounding of a decomposition.
-_EQUAL = 64 * float(np.finfo(np.float64).eps)
+EQUAL = 64 * float(np.finfo(np.float64).eps)
 
 
 def checked_landscape(
@@ -69,18 +69,33 @@ def leading_spectrum(target: Target, num: int) -> tuple[Floats, NDArray[Any]]:
     return np.asarray(values), np.asarray(vectors)
 
 
+def equality_level(values: Any) -> float:
+    """The difference up to which eigenvalues count as equal: 64 eps λ_1, the rounding of a decomposition."""
+    return EQUAL * float(values[0])
+
+
 def group_starts(values: Floats) -> Ints:
-    """Where groups of equal eigenvalues begin, in a descending sequence; equal is to 64 eps λ_1, rounding."""
-    return np.flatnonzero(np.concatenate([[True], -np.diff(values) > _EQUAL * values[0]]))
+    """Where groups of equal eigenvalues begin, in a descending sequence."""
+    return np.flatnonzero(np.concatenate([[True], -np.diff(values) > equality_level(values)]))
+
+
+def group_of(values: Floats) -> Ints:
+    """The number of the group of equal eigenvalues that each one belongs to."""
+    starts = group_starts(values)
+    return np.searchsorted(starts, np.arange(len(values)), side="right") - 1
+
+
+def side_of_threshold(values: Floats, modes: Modes) -> Ints:
+    """1 for modes above the threshold, which a critical point may use, 0 for those at it up to rounding, −1 below."""
+    distance = values - float(modes.threshold())
+    return np.where(np.abs(distance) <= equality_level(values), 0, np.sign(distance)).astype(np.int64)
 
 
 def num_usable(values: Floats, modes: Modes) -> int:
-    """How many modes a critical point may use: those above the threshold by more than rounding."""
-    return int((values > float(modes.threshold()) + _EQUAL * values[0]).sum())
+    """How many modes a critical point may use."""
+    return int((side_of_threshold(values, modes) > 0).sum())
 
 
-def num_flat(values: Floats, modes: Modes) -> int:
-    """How many modes lie at the threshold, up to rounding: adding one is flat to second order."""
-    if not modes.is_smooth:
-        return 0
-    return int((np.abs(values - float(modes.threshold())) <= _EQUAL * values[0]).sum())
+def num_at_threshold(values: Floats, modes: Modes) -> int:
+    """How many modes lie at the threshold: adding one is flat to second order."""
+    return int((side_of_threshold(values, modes) == 0).sum())

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from deepbures.landscape._counts import Directions, directions_at
 from deepbures.landscape._critical import CriticalPoints
 from deepbures.landscape._eigenvalues import all_eigenvalues
 from deepbures.landscape._modes import Modes, modes_of
@@ -45,16 +46,20 @@ def spectrum_ends(points: CriticalPoints) -> SpectrumEnds:
     ends = SpectrumEnds(*(np.zeros(len(points)) for _ in SpectrumEnds._fields))
     for rank in np.unique(points.rank).tolist():
         rows = np.flatnonzero(points.rank == rank)
+        k = points.eigen_indices.shape[1]
+        room = directions_at(len(values), rank, points.latent_dim, k, points.depth, modes)
         size = max(_ENTRIES // (len(values) * max(rank, 1) + rank**2), 1)
         for start in range(0, len(rows), size):
             block = rows[start : start + size]
-            found = _of_block(points.eigen_indices[block, :rank], values, modes, points.latent_dim, points.depth)
+            found = _of_block(points.eigen_indices[block, :rank], values, modes, points.depth, room)
             for column, part in zip(ends, found, strict=True):
                 column[block] = part
     return ends
 
 
-def _of_block(chosen: Ints, values: Floats, modes: Modes, m: int, depth: int) -> tuple[Floats, Floats, Floats]:
+def _of_block(
+    chosen: Ints, values: Floats, modes: Modes, depth: int, room: Directions
+) -> tuple[Floats, Floats, Floats]:
     """The ends for some points of one rank r, whose modes are the rows of `chosen`; NaN marks what is no direction."""
     num, r = chosen.shape
     used = np.zeros((num, len(values)), bool)
@@ -67,9 +72,9 @@ def _of_block(chosen: Ints, values: Floats, modes: Modes, m: int, depth: int) ->
         first, second = (chosen[:, index] for index in np.triu_indices(r))
         pairs = modes.pair(values[first], values[second])
         parts.append(pairs * curvature_factor(values, modes, first, second, depth))
-    if depth == 1 and m > r and modes.is_smooth:
+    if room.null_columns:
         parts.append(np.where(used, np.nan, null_curvature(values, modes, np.arange(len(values)))))
-    if depth > 1 or r * (r - 1) // 2 + r * (m - r):
+    if room.flat:
         parts.append(np.zeros((num, 1)))
     every = np.concatenate(parts, axis=1)
     size = np.where(every == 0, np.nan, np.abs(every))

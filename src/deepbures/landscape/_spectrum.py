@@ -8,7 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepbures._checks import check_integer, check_widths
-from deepbures.landscape._eigenvalues import all_eigenvalues, checked_landscape, group_starts, num_usable
+from deepbures.landscape._counts import Directions, directions_at, kinds_of
+from deepbures.landscape._eigenvalues import (
+    all_eigenvalues,
+    checked_landscape,
+    group_of,
+    num_usable,
+    side_of_threshold,
+)
 from deepbures.landscape._inputs import check_target
 from deepbures.landscape._modes import Modes
 from deepbures.model import AbstractLoss, Target
@@ -70,6 +77,11 @@ class HessianSpectrum:
     def nullity(self) -> int:
         """Number of zero eigenvalues."""
         return int(self.multiplicities[self.values == 0].sum())
+
+    @property
+    def kind(self) -> str:
+        """What the point is: "minimizer", "maximum", "strict saddle" or "degenerate saddle", as in `CriticalPoint`."""
+        return str(kinds_of(self.is_minimizer, self.morse_index, self.nullity, self.dim))
 
     @property
     def smallest(self) -> float:
@@ -196,22 +208,21 @@ def hessian_spectrum(
     values = all_eigenvalues(target)
     _check_usable(chosen, values, modes)
     _check_room(r, m, hidden, n_layers, modes)
-    parts = _function_space(values, modes, chosen, m)
+    room = directions_at(len(values), r, m, hidden or m, n_layers, modes)
+    blocks = _blocks(values, modes, chosen, room)
     if n_layers > 1:
-        # Hidden widths that are not given are m, and may be very many.
-        num_parameters = sum(a * b for a, b in zip((m, *hidden), (*hidden, target.dim), strict=True))
-        num_parameters += 0 if hidden else (n_layers - 1) * m * m
-        parts = _parameter_space(parts, values, modes, num_parameters, n_layers)
-    usable = num_usable(values, modes)
-    bottleneck = min(m, *hidden, target.dim)
-    lowest = r == min(bottleneck, usable) and bool(np.isin(group_of(values)[chosen], group_of(values)[:r]).all())
-    return HessianSpectrum(*parts, is_minimizer=lowest and _counts_agree(values, chosen))
+        blocks = [_in_parameters(block, values, modes, n_layers) for block in blocks]
+    is_minimizer = r == min(room.largest_rank, num_usable(values, modes)) and _counts_agree(values, chosen)
+    return HessianSpectrum(*_joined(blocks), is_minimizer=is_minimizer)
 
 
-def group_of(values: Floats) -> Ints:
-    """The number of the group of equal eigenvalues that each one belongs to."""
-    starts = group_starts(values)
-    return np.searchsorted(starts, np.arange(len(values)), side="right") - 1
+def spectrum_at_lift(
+    target: Target, eigen_indices: Sequence[int], loss: AbstractLoss, latent_dim: int, bottleneck: int, depth: int
+) -> HessianSpectrum:
+    """`hessian_spectrum` at the balanced lift with the widths (m, k, …, k, n)."""
+    if depth == 1 or bottleneck == latent_dim:
+        return hessian_spectrum(target, eigen_indices, loss, latent_dim=latent_dim, depth=depth)
+    return hessian_spectrum(target, eigen_indices, loss, widths=(latent_dim, *[bottleneck] * (depth - 1), target.dim))
 
 
 def _counts_agree(values: Floats, chosen: Ints) -> bool:
@@ -269,8 +280,7 @@ def exchange_curvature(values: Floats, modes: Modes, i: Ints, j: Ints) -> Floats
 
 def null_curvature(values: Floats, modes: Modes, i: Ints) -> Floats:
     """Curvature of adding mode i in a column of its own: exactly zero where its eigenvalue is at the threshold."""
-    at_threshold = np.abs(values[i] - float(modes.threshold())) <= 64 * np.finfo(np.float64).eps * values[0]
-    return np.where(at_threshold, 0.0, modes.null(values[i]))
+    return np.where(side_of_threshold(values, modes)[i] == 0, 0.0, modes.null(values[i]))
 
 
 def curvature_factor(
@@ -286,43 +296,36 @@ def curvature_factor(
     return np.where(exchange, a ** ((depth - 1) / depth), _geometric_sum(a, b, depth))
 
 
-def _function_space(
-    values: Floats, modes: Modes, chosen: Ints, m: int
-) -> tuple[Floats, Ints, NDArray[np.str_], Ints, Ints]:
+Block = tuple[Any, int, Any, Any, Any]
+
+
+def _blocks(values: Floats, modes: Modes, chosen: Ints, room: Directions) -> list[Block]:
+    """Curvatures as a function of W, by sort of direction: their multiplicity, name and modes."""
     n, r = len(values), len(chosen)
     others = np.setdiff1d(np.arange(n), chosen)
     i, j = (grid.ravel() for grid in np.meshgrid(others, chosen, indexing="ij"))
     upper, lower = np.triu_indices(r, 1)
     first, second = chosen[upper], chosen[lower]
-    blocks: list[tuple[Any, int, Any, Any, Any]] = [
+    blocks: list[Block] = [
         (exchange_curvature(values, modes, i, j), 1, "exchange", i, j),
         (modes.pair(values[chosen], values[chosen]), 1, "scale", chosen, chosen),
         (modes.pair(values[first], values[second]), 1, "pair", first, second),
     ]
-    flat = r * (r - 1) // 2 + r * (m - r)
-    if m > r and modes.is_smooth:
-        blocks.append((null_curvature(values, modes, others), m - r, "null", others, np.full(len(others), -1)))
-    if flat:
-        blocks.append((np.zeros(1), flat, "flat", np.full(1, -1), np.full(1, -1)))
-    return _joined(blocks)
+    none = np.full(len(others), -1)
+    if room.null_columns:
+        blocks.append((null_curvature(values, modes, others), room.null_columns, "null", others, none))
+    if room.flat:
+        blocks.append((np.zeros(1), room.flat, "flat", np.full(1, -1), np.full(1, -1)))
+    return blocks
 
 
-def _parameter_space(
-    parts: tuple[Floats, Ints, NDArray[np.str_], Ints, Ints],
-    values: Floats,
-    modes: Modes,
-    num_parameters: int,
-    depth: int,
-) -> tuple[Floats, Ints, NDArray[np.str_], Ints, Ints]:
-    moving = np.isin(parts[2], ("exchange", "scale", "pair"))
-    curvatures, directions = parts[0][moving], parts[2][moving]
-    first, second = parts[3][moving], parts[4][moving]
-    factor = curvature_factor(values, modes, first, second, depth, exchange=directions == "exchange")
-    blocks: list[tuple[Any, int, Any, Any, Any]] = [(curvatures * factor, 1, directions, first, second)]
-    flat = num_parameters - len(curvatures)
-    if flat:
-        blocks.append((np.zeros(1), flat, "flat", np.full(1, -1), np.full(1, -1)))
-    return _joined(blocks)
+def _in_parameters(block: Block, values: Floats, modes: Modes, depth: int) -> Block:
+    """The same at the balanced lift, where the end-to-end matrix moves with the weights; there are no null columns."""
+    curvatures, multiplicity, name, first, second = block
+    if name == "flat":
+        return block
+    factor = curvature_factor(values, modes, first, second, depth, exchange=name == "exchange")
+    return curvatures * factor, multiplicity, name, first, second
 
 
 def _geometric_sum(a: Floats, b: Floats, depth: int) -> Floats:
@@ -336,7 +339,7 @@ def _geometric_sum(a: Floats, b: Floats, depth: int) -> Floats:
     return high ** ((depth - 1) / depth) * terms
 
 
-def _joined(blocks: list[tuple[Any, int, Any, Any, Any]]) -> tuple[Floats, Ints, NDArray[np.str_], Ints, Ints]:
+def _joined(blocks: list[Block]) -> tuple[Floats, Ints, NDArray[np.str_], Ints, Ints]:
     sizes = [len(values) for values, *_ in blocks]
     values, first, second = (np.concatenate([block[part] for block in blocks]) for part in (0, 3, 4))
     multiplicities = np.concatenate([np.full(size, block[1]) for size, block in zip(sizes, blocks, strict=True)])
