@@ -243,7 +243,7 @@ BAD_DATA = [
     (_npy(np.arange(5.0)), "must hold a matrix with one sample a row"),
     (_npy(np.zeros((2, 3)), "--covariance"), "must hold a square matrix to be read as a covariance"),
     (_npy(np.array([[2.0, 1.0], [0.5, 2.0]]), "--covariance"), "covariance must be symmetric"),
-    (_npy(np.diag([1.0, -0.5]), "--covariance"), "has the eigenvalue -0.5"),
+    (_npy(np.diag([1.0, -0.5]), "--covariance"), "has an eigenvalue of -0.5 times its largest entry"),
     (_npy(np.diag([1.0, np.nan]), "--covariance"), "not finite"),
     (_bytes("x.npy", pickle.dumps({"a": 1})), "looks like a pickle, which is never loaded"),
     (_npy(np.array([[{}, 1], [2, 3]], dtype=object)), "holds Python objects (a pickle), which are never loaded"),
@@ -860,6 +860,28 @@ def test_distances_of_built_in_data(call):
     other = call("distance", SMALL, "gaussian:dim=6,seed=1", "--covariances", "--json").json
     a, b = (load_dataset(name).covariance for name in (SMALL, "gaussian:dim=6,seed=1"))
     assert other["distance"] == pytest.approx(float(db.bures_wasserstein_distance(a, b)), rel=1e-14)
+
+
+def test_rounding_of_a_covariance_is_taken_away_on_request(call, refused, tmp_path):
+    a = np.diag([4.0, 1.0, -1e-5])
+    np.save(tmp_path / "a.npy", a)
+    np.save(tmp_path / "eye.npy", np.eye(3))
+    clipped = np.diag([4.0, 1.0, 0.0])
+    message = "an eigenvalue of -2.5e-06 times its largest entry"
+    assert message in refused("distance", "a.npy", "eye.npy", "--covariances")
+    found = call("distance", "a.npy", "eye.npy", "--covariances", "--rtol", "1e-5", "--json").json
+    assert found["squared_distance"] == pytest.approx(2.0, rel=1e-12) and found["rtol"] == 1e-5  # 1 + 0 + 1
+    target = db.Target.from_covariance(clipped)
+    for command in ("fit", "landscape", "certify"):
+        arguments = [command, "a.npy", "--covariance", "--rank", "1"]
+        assert message in refused(*arguments)
+        result = call(*arguments, "--rtol", "1e-5", "--json").json
+        assert result["minimal_loss"] == pytest.approx(
+            float(db.minimal_loss(target, 1, db.BuresWasserstein())), rel=1e-12
+        )
+        assert "--rtol is about covariances, but" in refused(command, "digits", "--rank", "1", "--rtol", "1e-5")
+        assert "rtol must be finite and not negative" in refused(*arguments, "--rtol", "-1")
+    assert "--rtol is about covariances" in refused("distance", "a.npy", "eye.npy", "--rtol", "1e-5")
 
 
 def test_bad_input_of_distance(refused, tmp_path):

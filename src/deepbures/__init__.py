@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from deepbures.landscape import quadratic_model as quadratic_model
     from deepbures.landscape import rank_k_minimizer as rank_k_minimizer
     from deepbures.landscape import sharpness as sharpness
+    from deepbures.metric import NearestCovariance as NearestCovariance
     from deepbures.metric import bures_wasserstein_distance as bures_wasserstein_distance
     from deepbures.metric import bures_wasserstein_distance_factors as bures_wasserstein_distance_factors
     from deepbures.metric import bures_wasserstein_distance_mixed as bures_wasserstein_distance_mixed
+    from deepbures.metric import nearest_covariance as nearest_covariance
     from deepbures.metric import pairwise_bures_wasserstein_distance as pairwise_bures_wasserstein_distance
     from deepbures.metric import (
         pairwise_bures_wasserstein_distance_factors as pairwise_bures_wasserstein_distance_factors,
@@ -80,6 +82,8 @@ _ROOMS = {
         "transport_map",
         "squared_frechet_distance",
         "squared_frechet_distance_from_moments",
+        "nearest_covariance",
+        "NearestCovariance",
     ),
     "model": (
         "Target",

@@ -288,11 +288,9 @@ class TestRefused:
 
     def test_indefinite(self, xp):
         bad = np.diag([4.0, 1.0, -1e-3])
-        message = "a, compressed to the span of g, must be positive semidefinite, but has an eigenvalue of -0.0"
+        message = r"a must be positive semidefinite, but has an eigenvalue of -0\.00025 times .* pass rtol=3e-04"
         refused(xp, bad, np.eye(3), message)
-        refused(
-            xp, bad, np.array([[0.0], [0.0], [1.0]]), "a, compressed to the span of g, must be positive semidefinite"
-        )
+        refused(xp, bad, np.array([[0.0], [0.0], [1.0]]), message)
         # As documented, what G does not reach is not seen.
         assert squared_mixed(xp.asarray(bad), xp.asarray(np.array([[1.0], [0.0], [0.0]]))) > 0
 

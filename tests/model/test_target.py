@@ -217,7 +217,7 @@ def test_large_dense_covariances_are_used_through_products(monkeypatch, rng):
         np.testing.assert_allclose(
             db.minimal_loss(target, 2, loss), db.minimal_loss(problem.target, 2, loss), rtol=1e-12
         )
-    with pytest.raises(ValueError, match=r"positive semidefinite, but has the eigenvalue -0\.5"):
+    with pytest.raises(ValueError, match=r"positive semidefinite, but has an eigenvalue of -0\.\d+ times"):
         db.Target.from_covariance(BASIS * np.array([4.0, 2.0, 1.0, -0.5]) @ BASIS.T)
     with pytest.raises(ValueError, match=r"too large to decompose \(limit 3\): build one target for each"):
         db.Target.from_covariance(np.stack([problem.covariance] * 2))
@@ -293,8 +293,8 @@ ONES = np.ones((2, 2))
         (lambda: db.Target.from_covariance(np.ones((2, 3))), r"covariance must be square, but has shape \(2, 3\)"),
         (lambda: db.Target.from_covariance(np.ones(3)), r"covariance must be a matrix, but has shape \(3,\)"),
         (lambda: db.Target.from_covariance(np.ones((0, 0))), r"covariance must not be empty, but has shape \(0, 0\)"),
-        (lambda: db.Target.from_covariance([[1, 0.1], [0, 1]]), r"differs from its transpose by up to 0\.1"),
-        (lambda: db.Target.from_covariance(np.diag([1, -1e-3])), r"eigenvalue -0\.001 \(largest 1, tolerance"),
+        (lambda: db.Target.from_covariance([[1, 0.1], [0, 1]]), r"must be symmetric .* mirror images by up to 0\.1"),
+        (lambda: db.Target.from_covariance(np.diag([1, -1e-3])), r"an eigenvalue of -0\.001 times .* pass rtol=0\.002"),
         (lambda: db.Target.from_covariance(ONES * np.nan), r"4 entries that are not finite .* index \(0, 0\)"),
         (lambda: db.Target.from_covariance(np.eye(2), rtol=-1.0), r"rtol must be finite and not negative, but -1\.0"),
         (lambda: db.Target.from_factor(np.ones(3)), r"factor must be a matrix, but has shape \(3,\)"),

@@ -69,6 +69,14 @@ _Json = Annotated[
 ]
 _Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 _Seed = Annotated[int, typer.Option(help="Seed of everything random. Same seed, same bits.")]
+_Rtol = Annotated[
+    float | None,
+    typer.Option(
+        help="Of a covariance: asymmetry and negative eigenvalues up to this share of its largest entry are rounding, "
+        "and taken away.",
+        show_default="100 n eps",
+    ),
+]
 _DATA = (
     "digits, faces, patches, gaussian:dim=20,spectrum=zipf,seed=0, a .npy, .npz, .csv, .tsv or .parquet file with "
     "samples in rows, or a folder of images."
@@ -129,6 +137,7 @@ def fit(
     ] = 1e-7,
     covariance: Annotated[bool, typer.Option("--covariance", help="Read DATA as a covariance matrix.")] = False,
     header: _Header = None,
+    rtol: _Rtol = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results.", show_default="runs/DATA-rankK-depthN")
     ] = None,
@@ -179,6 +188,7 @@ def fit(
             step_size=step,
             tolerance=tolerance,
             seed=seed,
+            rtol=rtol,
         )
         folder = out if out is not None else default_folder(data, rank, depth)
         summary = run_fit(request, dataset, folder, context.obj, display, overwrite=overwrite, resume=resume)
@@ -236,6 +246,7 @@ def distance(
         bool, typer.Option("--unbiased", help="Of samples: divide by N - 1, as codes for the FID do.")
     ] = False,
     header: _Header = None,
+    rtol: _Rtol = None,
     as_json: _Json = False,
     debug: _Debug = False,
 ) -> None:
@@ -247,13 +258,15 @@ def distance(
         raise ValueError(f"Choose one of --{', --'.join(chosen)}: all of them were given.")
     if unbiased and (covariances or factors):
         raise ValueError(f"--unbiased is about samples, but --{chosen[0]} was given. Leave out one of the two.")
+    if rtol is not None and not covariances:
+        raise ValueError("--rtol is about covariances, but --covariances was not given. Leave out --rtol, or add it.")
     from deepbures.cli._progress import Display
 
     with Display() as display:
         display.stage("comparing")
         from deepbures.cli._distance import run_distance
 
-        result = run_distance(a, b, chosen[0] if chosen else "samples", unbiased, header)
+        result = run_distance(a, b, chosen[0] if chosen else "samples", unbiased, header, rtol)
     if as_json:
         show_json(result)
     else:
@@ -277,6 +290,7 @@ def landscape(
     ] = None,
     covariance: Annotated[bool, typer.Option("--covariance", help="Read DATA as a covariance matrix.")] = False,
     header: _Header = None,
+    rtol: _Rtol = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for table and figures.", show_default="write nothing")
     ] = None,
@@ -305,6 +319,7 @@ def landscape(
             data,
             covariance=covariance,
             header=header,
+            rtol=rtol,
             rank=rank,
             tau=tau,
             loss=loss.value,
@@ -344,6 +359,7 @@ def certify(
     ] = None,
     covariance: Annotated[bool, typer.Option("--covariance", help="Read DATA as a covariance matrix.")] = False,
     header: _Header = None,
+    rtol: _Rtol = None,
     as_json: _Json = False,
     debug: _Debug = False,
 ) -> None:
@@ -368,6 +384,7 @@ def certify(
             data,
             covariance=covariance,
             header=header,
+            rtol=rtol,
             model=model,
             rank=rank,
             depth=1 if depth is None else depth,

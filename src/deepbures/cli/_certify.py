@@ -20,6 +20,7 @@ def run_certify(
     *,
     covariance: bool,
     header: bool | None,
+    rtol: float | None,
     model: Path | None,
     rank: int | None,
     depth: int,
@@ -35,7 +36,7 @@ def run_certify(
     display.stage(f"reading {source}")
     dataset = load_dataset(source, covariance=covariance, header=header)
     display.stage("certifying")
-    target = target_of(dataset)
+    target = target_of(dataset, rtol)
     if trained is None:
         assert rank is not None  # by the check of the arguments; tells the type checker
         widths, objective = fit_problem(target, rank, depth=depth, hidden=hidden, tau=tau, loss=loss)
@@ -51,7 +52,7 @@ def run_certify(
             {
                 "data": {"name": dataset.name, "dim": dataset.dim},
                 "start": {**start, "widths": network.widths, "rank": network.bottleneck, "depth": network.depth},
-                "request": {"loss": loss, "tau": tau},
+                "request": {"loss": loss, "tau": tau, "rtol": rtol},
                 "initial_loss": float(objective.value(network.end_to_end, target)),
                 "minimal_loss": float(db.minimal_loss(target, network.bottleneck, objective)),
                 "excess": certificates[0].excess,

@@ -9,7 +9,7 @@ from deepbures.datasets import is_text, load_dataset, load_matrix
 from deepbures.runs import plain
 
 
-def run_distance(a: str, b: str, kind: str, unbiased: bool, header: bool | None) -> dict[str, Any]:
+def run_distance(a: str, b: str, kind: str, unbiased: bool, header: bool | None, rtol: float | None) -> dict[str, Any]:
     """Load both, check that they fit, and compute the distance and its square.
 
     A header is of those of the two that are text; where neither is, reading says so.
@@ -25,7 +25,7 @@ def run_distance(a: str, b: str, kind: str, unbiased: bool, header: bool | None)
         raise ValueError(f"{a} and {b} must have equally many {what}, but have {dims[0]} and {dims[1]}.")
     functions: dict[str, Any] = {
         "samples": functools.partial(db.squared_frechet_distance, unbiased=unbiased),
-        "covariances": db.squared_bures_wasserstein,
+        "covariances": functools.partial(db.squared_bures_wasserstein, rtol=rtol),
         "factors": db.squared_bures_wasserstein_factors,
     }
     squared = float(functions[kind](array_a, array_b))
@@ -39,6 +39,8 @@ def run_distance(a: str, b: str, kind: str, unbiased: bool, header: bool | None)
     }
     if kind == "samples":
         result["unbiased"] = unbiased
+    if rtol is not None:
+        result["rtol"] = rtol
     return dict(plain(result))
 
 

@@ -66,6 +66,7 @@ class FitRequest:
     step_size: float | str
     tolerance: float
     seed: int
+    rtol: float | None = None
 
     @property
     def is_training(self) -> bool:
@@ -119,7 +120,7 @@ def run_fit(
     try:
         snapshot = folder.read_checkpoint(asdict(request)) if resume else None
         display.stage("taking moments" if dataset.samples is not None else "decomposing the covariance")
-        target = target_of(dataset)
+        target = target_of(dataset, request.rtol)
         if request.step_size == "certified":
             _require_certified_step(request, target)
         if not resume:
@@ -155,11 +156,16 @@ def run_fit(
     return dict(plain(summary))
 
 
-def target_of(dataset: Dataset) -> db.Target:
-    """The Gaussian of a data set."""
-    if dataset.samples is not None:
-        return db.Target.from_samples(dataset.samples)
-    return db.Target.from_covariance(dataset.covariance)
+def target_of(dataset: Dataset, rtol: float | None) -> db.Target:
+    """The Gaussian of a data set; with what is put down to rounding, where that is a covariance."""
+    if dataset.samples is None:
+        return db.Target.from_covariance(dataset.covariance, rtol=rtol)
+    if rtol is not None:
+        raise ValueError(
+            f"--rtol is about covariances, but {dataset.name} holds samples. Leave it out, or read the data with "
+            "--covariance."
+        )
+    return db.Target.from_samples(dataset.samples)
 
 
 def _fit(request: FitRequest, target: db.Target, watcher: _Watcher, snapshot: Snapshot | None) -> db.Fit:

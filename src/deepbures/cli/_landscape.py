@@ -28,6 +28,7 @@ def run_landscape(
     *,
     covariance: bool,
     header: bool | None,
+    rtol: float | None,
     rank: int,
     tau: float,
     loss: str,
@@ -38,14 +39,14 @@ def run_landscape(
     display: Display,
 ) -> dict[str, Any]:
     """Load the data, find the critical points, write what was asked for, and return the summary."""
+    from deepbures.cli._fit import target_of
     from deepbures.datasets import load_dataset
 
     if out is not None:
         importlib.import_module("deepbures.plot")  # says what to install, before any work
     display.stage(f"reading {source}")
     dataset = load_dataset(source, covariance=covariance, header=header)
-    samples = dataset.samples
-    target = db.Target.from_covariance(dataset.covariance) if samples is None else db.Target.from_samples(samples)
+    target = target_of(dataset, rtol)
     display.stage("finding critical points")
     chosen = db.BuresWasserstein(tau) if loss == "bw" else db.Frobenius()
     points = db.critical_points(target, rank, chosen, depth=depth, num=num, morse_index=morse_index)

@@ -16,6 +16,8 @@ from deepbures.metric._frechet import (
 )
 from deepbures.metric._mixed import bures_wasserstein_distance_mixed as bures_wasserstein_distance_mixed
 from deepbures.metric._mixed import squared_bures_wasserstein_mixed as squared_bures_wasserstein_mixed
+from deepbures.metric._nearest import NearestCovariance as NearestCovariance
+from deepbures.metric._nearest import nearest_covariance as nearest_covariance
 from deepbures.metric._pairwise import pairwise_bures_wasserstein_distance as pairwise_bures_wasserstein_distance
 from deepbures.metric._pairwise import (
     pairwise_bures_wasserstein_distance_factors as pairwise_bures_wasserstein_distance_factors,

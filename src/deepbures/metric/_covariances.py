@@ -3,13 +3,13 @@
 import dataclasses
 from typing import Any
 
-import numpy as np
-from array_api_compat import array_namespace, is_numpy_array
-from scipy import linalg
+from array_api_compat import array_namespace
 
+from deepbures.metric._cholesky import cholesky_factor
 from deepbures.metric._factors import NO_CANCELLATION, column_lengths, graded
 from deepbures.metric._kernel import Kernel, Pieces
 from deepbures.metric._libraries import is_traced
+from deepbures.metric._nearest import checked_covariances
 from deepbures.metric._nuclear import root_difference, root_sum, trace_form
 from deepbures.metric._procrustes import adjoint, nonzero, squared_distance
 from deepbures.metric._refine import refine
@@ -19,8 +19,8 @@ from deepbures.metric._validation import (
     align,
     check_eigenvalues,
     check_same_dimension,
-    checked_covariances,
     floating_arrays,
+    largest_entry,
     rounding,
 )
 
@@ -37,7 +37,7 @@ _WORTH_TRYING = 1e-10
 _BLOCK = 128
 
 
-def squared_bures_wasserstein(a: Array, b: Array) -> Array:
+def squared_bures_wasserstein(a: Array, b: Array, *, rtol: float | None = None) -> Array:
     """Squared Bures-Wasserstein distance of two covariances.
 
         B²(A, B) = tr A + tr B − 2 tr (A^½ B A^½)^½,
@@ -52,6 +52,9 @@ def squared_bures_wasserstein(a: Array, b: Array) -> Array:
         A, symmetric positive semidefinite (Hermitian if complex), singular or not.
     b : array of shape (..., n, n)
         B; the leading dimensions broadcast against those of `a`.
+    rtol : float, optional
+        Asymmetry and negative eigenvalues up to rtol times the largest entry of a matrix are put down to rounding, and
+        taken away first: the result is that of `nearest_covariance`. Default: 100 n eps of the dtype.
 
     Returns
     -------
@@ -61,10 +64,11 @@ def squared_bures_wasserstein(a: Array, b: Array) -> Array:
     Raises
     ------
     TypeError
-        If the arrays are not numeric, or of two libraries or two dtypes.
+        If the arrays are not numeric, or of two libraries or two dtypes, or rtol is no number.
     ValueError
-        If the shapes do not fit, an entry is not finite, or a matrix is not Hermitian or has a negative eigenvalue
-        beyond rounding: 100 n eps of its largest entry. (Inside a JAX transformation only shapes are checked.)
+        If the shapes do not fit, rtol is negative, an entry is not finite, or a matrix is not Hermitian or has a
+        negative eigenvalue beyond rounding. The message says which `rtol` would do. (Inside a JAX transformation only
+        shapes are checked, and with an `rtol` whatever is negative is taken away.)
 
     Notes
     -----
@@ -86,10 +90,10 @@ def squared_bures_wasserstein(a: Array, b: Array) -> Array:
     >>> float(dbm.squared_bures_wasserstein(np.diag([4.0, 0.0]), np.diag([9.0, 1.0])))     # (3 - 2)² + (1 - 0)²
     2.0
     """
-    return squared(*_checked_distance(a, b))
+    return squared(*_checked_distance(a, b, rtol))
 
 
-def bures_wasserstein_distance(a: Array, b: Array) -> Array:
+def bures_wasserstein_distance(a: Array, b: Array, *, rtol: float | None = None) -> Array:
     """Bures-Wasserstein distance of two covariances, the square root of `squared_bures_wasserstein`.
 
     Parameters
@@ -98,6 +102,9 @@ def bures_wasserstein_distance(a: Array, b: Array) -> Array:
         A, symmetric positive semidefinite (Hermitian if complex), singular or not.
     b : array of shape (..., n, n)
         B, likewise.
+    rtol : float, optional
+        Asymmetry and negative eigenvalues up to rtol times the largest entry of a matrix are put down to rounding, and
+        taken away first: the result is that of `nearest_covariance`. Default: 100 n eps of the dtype.
 
     Returns
     -------
@@ -116,10 +123,10 @@ def bures_wasserstein_distance(a: Array, b: Array) -> Array:
     >>> float(dbm.bures_wasserstein_distance(np.diag([16.0, 0.0]), np.diag([1.0, 16.0])))     # 3² + 4² = 5²
     5.0
     """
-    return rooted(*_checked_distance(a, b))
+    return rooted(*_checked_distance(a, b, rtol))
 
 
-def transport_map(a: Array, b: Array) -> Array:
+def transport_map(a: Array, b: Array, *, rtol: float | None = None) -> Array:
     """Matrix T of the optimal transport map x ↦ T x from N(0, A) to N(0, B): symmetric, T A Tᴴ = B.
 
         T = A^{−½} (A^½ B A^½)^½ A^{−½}.
@@ -133,6 +140,9 @@ def transport_map(a: Array, b: Array) -> Array:
         A, the covariance to start from.
     b : array of shape (..., n, n)
         B, the covariance to arrive at; the leading dimensions broadcast.
+    rtol : float, optional
+        Asymmetry and negative eigenvalues up to rtol times the largest entry of a matrix are put down to rounding, and
+        taken away first: the result is that of `nearest_covariance`. Default: 100 n eps of the dtype.
 
     Returns
     -------
@@ -163,20 +173,20 @@ def transport_map(a: Array, b: Array) -> Array:
     >>> dbm.transport_map(a, b).round(12).tolist()                                  # ratios of standard deviations
     [[1.5, 0.0], [0.0, 2.0]]
     """
-    a, b = checked_pair(a, b)
+    a, b = checked_pair(a, b, rtol)
     a_scale, b_scale = covariance_scale(a), covariance_scale(b)
     forward = optimal_map(CovarianceKernel(("a", "b")), divide(a, a_scale), divide(b, b_scale))
     return (b_scale / a_scale) * hermitian(forward)
 
 
-def _checked_distance(a: Array, b: Array) -> tuple[Array, Array]:
-    return distance_of_covariances(*checked_pair(a, b), ("a", "b"))
+def _checked_distance(a: Array, b: Array, rtol: float | None) -> tuple[Array, Array]:
+    return distance_of_covariances(*checked_pair(a, b, rtol), ("a", "b"))
 
 
-def checked_pair(a: Array, b: Array) -> tuple[Array, Array]:
+def checked_pair(a: Array, b: Array, rtol: float | None) -> tuple[Array, Array]:
     """Two covariances as Hermitian arrays of one library and dtype with as many leading axes."""
     a, b = floating_arrays(a=a, b=b)
-    a, b = checked_covariances(a=a, b=b)
+    a, b = checked_covariances(rtol, a=a, b=b)
     check_same_dimension(-1, a=a, b=b)
     a, b = align(a=a, b=b)
     return a, b
@@ -212,7 +222,7 @@ class CovarianceKernel(Kernel):
         """From the eigenvalues of Lᴴ B L, A = L Lᴴ, where that has the digits; else from the two factors."""
         xp = array_namespace(x, y)
         same = equal(x, y)
-        factor = None if is_traced(x, y) else _cholesky_factor(x)
+        factor = None if is_traced(x, y) else cholesky_factor(x)
         if factor is None or not _has_large_pivots(factor):
             value = self._by_factors(x, y)
         else:
@@ -228,7 +238,7 @@ class CovarianceKernel(Kernel):
         With A = L Lᴴ and Lᴴ B L = U S² Uᴴ, Z = L U S^{−½} and Y = B Z S⁻¹, where S is not too small for it.
         """
         xp = array_namespace(x, y)
-        factor = None if is_traced(x, y) else _cholesky_factor(x)
+        factor = None if is_traced(x, y) else cholesky_factor(x)
         if factor is None or not _has_large_pivots(factor):
             return self._pieces_by_factors(x, y)
         total = _trace(x) + _trace(y)
@@ -353,56 +363,34 @@ def _has_large_pivots(factor: Array) -> bool:
     return bool(xp.all(xp.min(pivots, axis=-1) > _WORTH_TRYING * xp.max(pivots, axis=-1)))
 
 
-def _cholesky_factor(a: Array) -> Array | None:
-    """Lower-triangular L with L Lᴴ = A, or None if a matrix of the stack is not safely positive definite.
-
-    The squared pivot L_ii², relative to A_ii, is the fraction of the variance of feature i that the features before it
-    do not explain; it has an error of about n eps. Safe is a fraction well above that, for each i. The test does not
-    depend on the units of the features, and neither does the accuracy of L (entry for entry, relative to √(A_ii A_jj)).
-    """
-    if is_traced(a):
-        return None
-    xp = array_namespace(a)
-    try:
-        if is_numpy_array(a) and a.ndim == 2:
-            # Half the time of NumPy's: without copies, the upper factor of Aᵀ is the transpose of the lower one of A.
-            (potrf,) = linalg.get_lapack_funcs(("potrf",), (a,))
-            upper, failed = potrf(a.T, lower=0, clean=1)
-            if failed:
-                return None
-            factor = upper.T
-        else:
-            factor = xp.linalg.cholesky(a)
-    except (np.linalg.LinAlgError, RuntimeError):  # the latter is PyTorch's
-        return None
-    pivots = xp.real(xp.linalg.diagonal(factor)) ** 2
-    variances = xp.real(xp.linalg.diagonal(a))
-    # Libraries that do not raise leave NaN, which compares false.
-    return factor if bool(xp.all(pivots > rounding(a, a.shape[-1]) * variances)) else None
-
-
-def _eigenvalue_factor(a: Array, name: str) -> Array:
+def _eigenvalue_factor(a: Array, name: str, whole: Array) -> Array:
     """Ω √λ for A = Ω diag(λ) Ωᴴ, λ descending: orthogonal columns sorted by size. Rounding counts as zero.
 
-    Without that, an eigenvalue eps in the place of a zero would move the distance by √eps.
+    Without that, an eigenvalue eps in the place of a zero would move the distance by √eps. What is rounding is decided
+    by the whole covariance that A is, or is a compression of.
     """
     xp = array_namespace(a)
     eigenvalues, vectors = xp.linalg.eigh(a)
     eigenvalues, vectors = xp.flip(eigenvalues, axis=-1), xp.flip(vectors, axis=-1)
     size = a.shape[-1]
-    check_eigenvalues(eigenvalues[..., -1], xp.max(xp.abs(a), axis=(-2, -1)), rounding(a, size), name)
+    lowest, tolerance = eigenvalues[..., -1], rounding(whole, whole.shape[-1])
+    if whole is not a and not is_traced(lowest, whole) and bool(xp.any(lowest < -tolerance * largest_entry(whole))):
+        lowest = xp.linalg.eigvalsh(whole)[..., 0]  # a compression shows no more than a part of what is wrong
+    check_eigenvalues(lowest, whole, tolerance, name)
     keep = (eigenvalues > 0) & nonzero(eigenvalues, size, size)
     root = xp.where(keep, xp.sqrt(xp.where(keep, eigenvalues, xp.ones_like(eigenvalues))), xp.zeros_like(eigenvalues))
     return vectors * xp.astype(root, vectors.dtype)[..., None, :]
 
 
-def _factor(a: Array, name: str) -> tuple[Array, bool]:
+def _factor(a: Array, name: str, whole: Array | None = None) -> tuple[Array, bool]:
     """A factor of A, and whether its columns are orthogonal and sorted by size."""
-    factor = _cholesky_factor(a)
-    return (_eigenvalue_factor(a, name), True) if factor is None else (factor, False)
+    factor = cholesky_factor(a)
+    if factor is not None:
+        return factor, False
+    return _eigenvalue_factor(a, name, a if whole is None else whole), True
 
 
-def graded_factor(a: Array, name: str) -> Array:
-    """A factor of A with orthogonal columns sorted by size."""
-    factor, is_graded = _factor(a, name)
+def graded_factor(a: Array, name: str, whole: Array) -> Array:
+    """A factor of A, a compression of a whole covariance, with orthogonal columns sorted by size."""
+    factor, is_graded = _factor(a, name, whole)
     return factor if is_graded else graded(factor)

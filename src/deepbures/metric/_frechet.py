@@ -8,6 +8,7 @@ from array_api_compat import array_namespace
 from deepbures.metric._covariances import distance_of_covariances
 from deepbures.metric._factors import FACTORS
 from deepbures.metric._libraries import detached
+from deepbures.metric._nearest import checked_covariances
 from deepbures.metric._procrustes import squared_norm
 from deepbures.metric._rules import distance
 from deepbures.metric._scaling import common_scale, equal, is_one, squared
@@ -16,7 +17,6 @@ from deepbures.metric._validation import (
     check_finite,
     check_matrices,
     check_same_dimension,
-    checked_covariances,
     floating_arrays,
 )
 
@@ -88,7 +88,9 @@ def squared_frechet_distance(x: Array, y: Array, *, unbiased: bool = False) -> A
     return squared(value - rounding, scale[..., 0, 0])
 
 
-def squared_frechet_distance_from_moments(mean_x: Array, cov_x: Array, mean_y: Array, cov_y: Array) -> Array:
+def squared_frechet_distance_from_moments(
+    mean_x: Array, cov_x: Array, mean_y: Array, cov_y: Array, *, rtol: float | None = None
+) -> Array:
     """Squared Fréchet distance of two Gaussians, from their means and covariances.
 
         ‖m_x − m_y‖² + B²(C_x, C_y),
@@ -105,6 +107,11 @@ def squared_frechet_distance_from_moments(mean_x: Array, cov_x: Array, mean_y: A
         m_y.
     cov_y : array of shape (..., n, n)
         C_y.
+    rtol : float, optional
+        Asymmetry and negative eigenvalues up to rtol times the largest entry of a covariance are put down to rounding,
+        and taken away first: the result is that of `nearest_covariance`. Default: 100 n eps of the dtype. Moments that
+        were summed in float32 need about 1e-5, more where the mean is large against the standard deviation; the message
+        says how much.
 
     Returns
     -------
@@ -129,7 +136,7 @@ def squared_frechet_distance_from_moments(mean_x: Array, cov_x: Array, mean_y: A
     4.0
     """
     mean_x, cov_x, mean_y, cov_y = floating_arrays(mean_x=mean_x, cov_x=cov_x, mean_y=mean_y, cov_y=cov_y)
-    cov_x, cov_y = checked_covariances(cov_x=cov_x, cov_y=cov_y)
+    cov_x, cov_y = checked_covariances(rtol, cov_x=cov_x, cov_y=cov_y)
     check_same_dimension(-1, cov_x=cov_x, cov_y=cov_y)
     for name, mean, covariance in (("mean_x", mean_x, cov_x), ("mean_y", mean_y, cov_y)):
         if mean.ndim < 1 or mean.shape[-1] != covariance.shape[-1]:

@@ -10,6 +10,7 @@ from deepbures.metric._covariances import divide, graded_factor
 from deepbures.metric._factors import NO_CANCELLATION
 from deepbures.metric._kernel import Kernel, Pieces
 from deepbures.metric._libraries import detached, is_differentiated, is_traced
+from deepbures.metric._nearest import checked_covariances
 from deepbures.metric._procrustes import adjoint, squared_distance, squared_norm
 from deepbures.metric._rules import distance
 from deepbures.metric._scaling import common_scale, covariance_scale, is_one, rooted, squared
@@ -28,7 +29,7 @@ from deepbures.metric._validation import (
 Array = Any
 
 
-def squared_bures_wasserstein_mixed(a: Array, g: Array) -> Array:
+def squared_bures_wasserstein_mixed(a: Array, g: Array, *, rtol: float | None = None) -> Array:
     """Squared Bures-Wasserstein distance of a covariance A and the covariance G Gᴴ of a factor.
 
         B²(A, G Gᴴ) = tr A + ‖G‖² − 2 tr (Gᴴ A G)^½,
@@ -42,6 +43,10 @@ def squared_bures_wasserstein_mixed(a: Array, g: Array) -> Array:
         A, symmetric positive semidefinite (Hermitian if complex), singular or not.
     g : array of shape (..., n, k)
         G, a factor; the leading dimensions broadcast against those of `a`.
+    rtol : float, optional
+        Asymmetry and negative eigenvalues of A up to rtol times its largest entry are put down to rounding, and taken
+        away first: the result is that of `nearest_covariance`. A is factored for that, O(n³). Default: 100 n eps of the
+        dtype, and no factorization.
 
     Returns
     -------
@@ -51,11 +56,12 @@ def squared_bures_wasserstein_mixed(a: Array, g: Array) -> Array:
     Raises
     ------
     TypeError
-        If the arrays are not numeric, or of two libraries, dtypes or devices.
+        If the arrays are not numeric, or of two libraries, dtypes or devices, or rtol is no number.
     ValueError
-        If the shapes do not fit, an entry is not finite, or A is not Hermitian or has a negative eigenvalue. Since A is
-        not factored, the latter two are seen through products: symmetry by A v = Aᴴ v for a fixed v, a negative
-        eigenvalue in the span of G only. (Inside a transformation of JAX or `torch.func.vmap` only shapes are checked.)
+        If the shapes do not fit, rtol is negative, an entry is not finite, or A is not Hermitian or has a negative
+        eigenvalue. Since without an `rtol` A is not factored, the latter two are then seen through products: symmetry
+        by A v = Aᴴ v for a fixed v, a negative eigenvalue in the span of G only. (Inside a transformation of JAX or
+        `torch.func.vmap` only shapes are checked, and with an `rtol` whatever is negative is taken away.)
 
     Notes
     -----
@@ -75,10 +81,10 @@ def squared_bures_wasserstein_mixed(a: Array, g: Array) -> Array:
     >>> float(dbm.squared_bures_wasserstein_mixed(np.diag([9.0, 1.0]), np.array([[2.0], [0.0]])))  # (3 - 2)² + (1 - 0)²
     2.0
     """
-    return squared(*_checked_distance(a, g))
+    return squared(*_checked_distance(a, g, rtol))
 
 
-def bures_wasserstein_distance_mixed(a: Array, g: Array) -> Array:
+def bures_wasserstein_distance_mixed(a: Array, g: Array, *, rtol: float | None = None) -> Array:
     """Bures-Wasserstein distance of A and G Gᴴ, the square root of `squared_bures_wasserstein_mixed`.
 
     Parameters
@@ -87,6 +93,10 @@ def bures_wasserstein_distance_mixed(a: Array, g: Array) -> Array:
         A, a covariance.
     g : array of shape (..., n, k)
         G, a factor.
+    rtol : float, optional
+        Asymmetry and negative eigenvalues of A up to rtol times its largest entry are put down to rounding, and taken
+        away first: the result is that of `nearest_covariance`. A is factored for that, O(n³). Default: 100 n eps of the
+        dtype, and no factorization.
 
     Returns
     -------
@@ -105,16 +115,19 @@ def bures_wasserstein_distance_mixed(a: Array, g: Array) -> Array:
     >>> float(dbm.bures_wasserstein_distance_mixed(np.diag([16.0, 9.0]), np.array([[0.0], [0.0]])))
     5.0
     """
-    return rooted(*_checked_distance(a, g))
+    return rooted(*_checked_distance(a, g, rtol))
 
 
-def _checked_distance(a: Array, g: Array) -> tuple[Array, Array]:
+def _checked_distance(a: Array, g: Array, rtol: float | None) -> tuple[Array, Array]:
     a, g = floating_arrays(a=a, g=g)
     check_square(a=a)
     check_matrices("(..., n, columns)", g=g)
     check_same_dimension(-2, a=a, g=g)
     check_finite(g=g)
-    _check_products(a)
+    if rtol is None:
+        _check_products(a)
+    else:
+        (a,) = checked_covariances(rtol, a=a)
     a, g = align(a=a, g=g)
     if g.shape[-1] == 0:
         g = array_namespace(g).sum(g, axis=-1, keepdims=True)
@@ -147,7 +160,7 @@ def _check_products(a: Array) -> None:
         check_finite(a=a)
         gap, largest = asymmetry(a), xp.max(xp.abs(a), axis=(-2, -1))
         if bool(xp.any(gap > tolerance * largest)):
-            raise ValueError(not_hermitian("a", float(xp.max(gap)), float(xp.max(largest)), tolerance))
+            raise ValueError(not_hermitian("a", a, tolerance))
 
 
 @functools.lru_cache(maxsize=8)
@@ -181,7 +194,7 @@ class MixedKernel(Kernel):
         basis, triangle = xp.linalg.qr(y, mode="reduced")
         image = adjoint(adjoint(basis) @ x)  # A Y; in this order a third faster
         compressed = adjoint(basis) @ image
-        c = graded_factor(compressed / 2 + adjoint(compressed) / 2, "a, compressed to the span of g,")
+        c = graded_factor(compressed / 2 + adjoint(compressed) / 2, "a", x)
         # A wide G has columns that no singular value belongs to; they move with second derivatives all the same.
         rows, columns = triangle.shape[-2:]
         u, s, vh = xp.linalg.svd(adjoint(c) @ triangle, full_matrices=columns > rows)

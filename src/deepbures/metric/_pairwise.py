@@ -7,6 +7,7 @@ from array_api_compat import array_namespace, device
 
 from deepbures.metric._covariances import squared_bures_wasserstein
 from deepbures.metric._factors import squared_bures_wasserstein_factors
+from deepbures.metric._nearest import checked_covariances
 from deepbures.metric._scaling import rooted
 from deepbures.metric._validation import check_matrices, floating_arrays
 
@@ -16,7 +17,7 @@ Array = Any
 _BLOCK_ENTRIES = 2**23
 
 
-def pairwise_squared_bures_wasserstein(a: Array, b: Array | None = None) -> Array:
+def pairwise_squared_bures_wasserstein(a: Array, b: Array | None = None, *, rtol: float | None = None) -> Array:
     """Squared Bures-Wasserstein distances between all members of two stacks of covariances.
 
         D_ij = B²(A_i, B_j).
@@ -27,6 +28,9 @@ def pairwise_squared_bures_wasserstein(a: Array, b: Array | None = None) -> Arra
         A_1 … A_K, each as in `squared_bures_wasserstein`.
     b : array of shape (L, n, n), optional
         B_1 … B_L. Without it, B = A, and each pair is computed once.
+    rtol : float, optional
+        Asymmetry and negative eigenvalues up to rtol times the largest entry of a member are put down to rounding, and
+        taken away first: the result is that of `nearest_covariance`. Default: 100 n eps of the dtype.
 
     Returns
     -------
@@ -46,10 +50,13 @@ def pairwise_squared_bures_wasserstein(a: Array, b: Array | None = None) -> Arra
     >>> dbm.pairwise_squared_bures_wasserstein(stack).tolist()
     [[0.0, 1.0, 4.0], [1.0, 0.0, 1.0], [4.0, 1.0, 0.0]]
     """
+    if rtol is not None:
+        given = {"a": a} if b is None else {"a": a, "b": b}
+        a, b = (*checked_covariances(rtol, **dict(zip(given, floating_arrays(**given), strict=True))), None)[:2]
     return _pairwise(squared_bures_wasserstein, a, b, ("a", "b"), "(K, n, n)")
 
 
-def pairwise_bures_wasserstein_distance(a: Array, b: Array | None = None) -> Array:
+def pairwise_bures_wasserstein_distance(a: Array, b: Array | None = None, *, rtol: float | None = None) -> Array:
     """Bures-Wasserstein distances between all members of two stacks of covariances.
 
     Parameters
@@ -58,6 +65,9 @@ def pairwise_bures_wasserstein_distance(a: Array, b: Array | None = None) -> Arr
         A_1 … A_K.
     b : array of shape (L, n, n), optional
         B_1 … B_L; without it, A.
+    rtol : float, optional
+        Asymmetry and negative eigenvalues up to rtol times the largest entry of a member are put down to rounding, and
+        taken away first: the result is that of `nearest_covariance`. Default: 100 n eps of the dtype.
 
     Returns
     -------
@@ -76,7 +86,7 @@ def pairwise_bures_wasserstein_distance(a: Array, b: Array | None = None) -> Arr
     >>> dbm.pairwise_bures_wasserstein_distance(np.array([[[1.0]], [[9.0]]])).tolist()
     [[0.0, 2.0], [2.0, 0.0]]
     """
-    return _rooted(pairwise_squared_bures_wasserstein(a, b))
+    return _rooted(pairwise_squared_bures_wasserstein(a, b, rtol=rtol))
 
 
 def pairwise_squared_bures_wasserstein_factors(f: Array, g: Array | None = None) -> Array:

@@ -4,6 +4,7 @@ Shapes, libraries and dtypes are always checked. Values are checked where they c
 everywhere but inside a JAX transformation.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,9 @@ from deepbures.metric._libraries import detached, is_differentiated, is_jax, is_
 from deepbures.metric._procrustes import adjoint
 
 Array = Any
+
+# The eigenvalues of matrices up to this size are there within seconds.
+_QUICKLY_DECOMPOSED = 2048
 
 _FLOATING = ("float32", "float64", "complex64", "complex128")
 
@@ -111,11 +115,22 @@ def check_matrices(shape: str, **arrays: Array) -> None:
             raise ValueError(f"{name} must have shape {shape}, but has shape {tuple(array.shape)}.")
 
 
-def checked_covariances(**arrays: Array) -> tuple[Array, ...]:
-    """Refuse matrices that are not square, empty, or not Hermitian beyond rounding; hand back their Hermitian parts."""
+def tolerance_of(array: Array, rtol: float | None) -> float:
+    """What is put down to rounding in a covariance, as a share of its largest entry: `rtol`, or else 100 n eps."""
+    if rtol is None:
+        return rounding(array, array.shape[-1])
+    if isinstance(rtol, bool) or not isinstance(rtol, (int, float, np.integer, np.floating)):
+        raise TypeError(f"rtol must be a number, a share of the largest entry such as 1e-5, but {rtol!r} was given.")
+    if not 0 <= rtol < float("inf"):
+        raise ValueError(f"rtol must be finite and not negative, but {rtol} was given.")
+    return float(rtol)
+
+
+def hermitian_parts(rtol: float | None, **arrays: Array) -> tuple[Array, ...]:
+    """Hermitian parts; refuses what is not square, empty, not finite, or not Hermitian beyond rounding."""
     check_square(**arrays)
     check_finite(**arrays)
-    return tuple(_checked_hermitian(array, name) for name, array in arrays.items())
+    return tuple(_hermitian_part(array, name, tolerance_of(array, rtol)) for name, array in arrays.items())
 
 
 def check_square(**arrays: Array) -> None:
@@ -130,11 +145,10 @@ def check_square(**arrays: Array) -> None:
             )
 
 
-def _checked_hermitian(a: Array, name: str) -> Array:
+def _hermitian_part(a: Array, name: str, tolerance: float) -> Array:
     if is_traced(a):
         return a / 2 + adjoint(a) / 2
     xp = array_namespace(a)
-    tolerance = rounding(a, a.shape[-1])
     values = detached(a)
     gap = asymmetry(values)
     # The largest entry of a covariance is on its diagonal; what is none is measured by its largest entry.
@@ -142,19 +156,43 @@ def _checked_hermitian(a: Array, name: str) -> Array:
     if bool(xp.any(gap > tolerance * largest)):
         largest = xp.max(xp.abs(values), axis=(-2, -1))
         if bool(xp.any(gap > tolerance * largest)):
-            raise ValueError(not_hermitian(name, float(xp.max(gap)), float(xp.max(largest)), tolerance))
+            raise ValueError(not_hermitian(name, values, tolerance))
     # Derivatives are those of the Hermitian part, whether or not there is anything to take away.
     exact = not is_differentiated(a) and bool(xp.all(gap == 0))
     return a if exact else a / 2 + adjoint(a) / 2
 
 
-def not_hermitian(name: str, gap: float, largest: float, tolerance: float) -> str:
+def not_hermitian(name: str, a: Array, tolerance: float) -> str:
     """The message for a matrix that is not Hermitian."""
+    xp = array_namespace(a)
+    gap, largest, size = float(xp.max(asymmetry(a))), float(xp.max(xp.abs(a))), a.shape[-1]
+    # Whether it is semidefinite but for that takes long to find out where it is large.
+    lowest = xp.linalg.eigvalsh(a / 2 + adjoint(a) / 2)[..., 0] if size <= _QUICKLY_DECOMPOSED else 0 * asymmetry(a)
     return (
         f"{name} must be symmetric (Hermitian if complex), but entries differ from their mirror images by up "
-        f"to {gap:.3g} where the largest entry is {largest:.3g} (allowed: {tolerance:.1e} of it). If that is meant, "
-        f"symmetrize it first: ({name} + {name}ᴴ) / 2."
+        f"to {gap:.3g} where the largest entry is {largest:.3g} (allowed: {tolerance:.1e} of it). "
+        f"{_remedy(a, lowest)} If it is meant, symmetrize it first: ({name} + {name}ᴴ) / 2."
     )
+
+
+def _remedy(a: Array, lowest: Array) -> str:
+    """What to do about a covariance that is none, with a tolerance, rounded up to one digit, that would accept it."""
+    xp, gap = array_namespace(a), asymmetry(a)
+    needed = float(xp.max(xp.where(-lowest > gap, -lowest, gap) / largest_entry(a)))
+    digit = 10.0 ** math.floor(math.log10(needed))
+    # A percent more, since eigenvalues are computed to rounding only.
+    return (
+        f"If that is rounding, pass rtol={math.ceil(1.01 * needed / digit) * digit:.1g}, which takes it away; moments "
+        "that were summed or stored in float32 need about 1e-5, more where the mean is large against the standard "
+        "deviation."
+    )
+
+
+def largest_entry(a: Array) -> Array:
+    """The largest absolute entry, per matrix; 1 for a zero matrix."""
+    xp = array_namespace(a)
+    largest = xp.max(xp.abs(a), axis=(-2, -1))
+    return xp.where(largest > 0, largest, xp.ones_like(largest))
 
 
 def asymmetry(a: Array) -> Array:
@@ -170,17 +208,17 @@ def asymmetry(a: Array) -> Array:
     return gap
 
 
-def check_eigenvalues(smallest: Array, largest_entry: Array, tolerance: float, name: str) -> None:
-    """Refuse a covariance with an eigenvalue that is negative beyond rounding."""
-    if is_traced(smallest, largest_entry):
+def check_eigenvalues(smallest: Array, a: Array, tolerance: float, name: str) -> None:
+    """Refuse a Hermitian A whose smallest eigenvalue is negative beyond rounding."""
+    if is_traced(smallest, a):
         return
-    xp = array_namespace(smallest)
-    ratio = smallest / xp.where(largest_entry > 0, largest_entry, xp.ones_like(largest_entry))
+    xp = array_namespace(a)
+    ratio = smallest / largest_entry(a)
     if bool(xp.any(ratio < -tolerance)):
         raise ValueError(
             f"{name} must be positive semidefinite, but has an eigenvalue of {float(xp.min(ratio)):.3g} times its "
-            f"largest entry (allowed: -{tolerance:.1e}). It is no covariance: check where it comes from, or set its "
-            "negative eigenvalues to zero."
+            f"largest entry (allowed: -{tolerance:.1e}). {_remedy(a, smallest)} If it is "
+            "not, this is no covariance: check where it comes from."
         )
 
 

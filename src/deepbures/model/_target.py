@@ -9,6 +9,8 @@ import numpy as np
 
 from deepbures._checks import as_array, check_finite, check_integer, check_matrix, check_number, rounding
 from deepbures._precision import is_tracer, numpy_in_numpy_out
+from deepbures.metric._nearest import checked_covariances
+from deepbures.metric._validation import check_eigenvalues
 from deepbures.model._covariance import ProductCovariance, SpectralCovariance, host_operator, namespace
 from deepbures.model._reduction import (
     eigenpairs_of_factor,
@@ -20,8 +22,6 @@ from deepbures.model._reduction import (
 from deepbures.model._validation import (
     check_no_negative_eigenvalue,
     check_orthonormal,
-    check_symmetric,
-    raise_negative,
 )
 
 Array = Any
@@ -131,9 +131,10 @@ class Target(eqx.Module):
         mean : array (..., n), optional
             Zero if not given.
         rtol : float, optional
-            Asymmetry and negative eigenvalues up to rtol times the largest entry or eigenvalue are put down to
-            rounding and removed. Default: 100 n eps of the dtype. A float64 matrix that was computed in float32
-            needs about ``rtol=1e-5``.
+            Asymmetry and negative eigenvalues up to rtol times the largest entry are put down to rounding and taken
+            away, as by `nearest_covariance`. Default: 100 n eps of the dtype. A float64 matrix that was computed in
+            float32 needs about ``rtol=1e-5``; the message says how much. (Inside a JAX transformation whatever is
+            negative is taken away.)
 
         Raises
         ------
@@ -151,11 +152,7 @@ class Target(eqx.Module):
         s = as_array(covariance, "covariance")
         check_matrix(s, "covariance", square=True)
         check_finite(s, "covariance")
-        if rtol is not None:
-            check_number(rtol, "rtol")
-        tolerance = rounding(s.dtype, s.shape[-1]) if rtol is None else rtol
-        if not is_tracer(s):
-            check_symmetric(s, tolerance)
+        (s,) = checked_covariances(rtol, covariance=s)
         location = _mean(mean, s.shape[:-1], s)
         if s.shape[-1] > LARGEST_DECOMPOSED:
             if s.ndim > 2:
@@ -164,14 +161,11 @@ class Target(eqx.Module):
                     f"{LARGEST_DECOMPOSED}): build one target for each."
                 )
             if not is_tracer(s):
-                check_no_negative_eigenvalue(np.asarray(s), tolerance)
+                check_no_negative_eigenvalue(np.asarray(s))
             xp = namespace(s)
             return cls(location, ProductCovariance(s, xp.trace(s), (s * s).sum(), s.shape[-1]))
         values, vectors = eigenpairs_of_matrix(s)
-        if not is_tracer(s):
-            lowest = float(np.min(values[..., -1] + tolerance * values[..., 0]))
-            if lowest < 0:
-                raise_negative(float(np.min(values)), float(np.max(values)), tolerance)
+        check_eigenvalues(values[..., -1], s, rounding(s.dtype, s.shape[-1]), "covariance")
         # Entries that are rounded to the dtype leave errors of about n eps λ_1 in every eigenvalue.
         kept = without_noise(_like(s, values), s.shape[-1] * float(np.finfo(s.dtype).eps))
         return cls(location, SpectralCovariance(_like(s, vectors), in_range(kept)))
