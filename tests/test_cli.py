@@ -871,16 +871,14 @@ def test_rounding_of_a_covariance_is_taken_away_on_request(call, refused, tmp_pa
     assert message in refused("distance", "a.npy", "eye.npy", "--covariances")
     found = call("distance", "a.npy", "eye.npy", "--covariances", "--rtol", "1e-5", "--json").json
     assert found["squared_distance"] == pytest.approx(2.0, rel=1e-12) and found["rtol"] == 1e-5  # 1 + 0 + 1
-    target = db.Target.from_covariance(clipped)
+    minimum = float(db.minimal_loss(db.Target.from_covariance(clipped), 1, db.BuresWasserstein()))
     for command in ("fit", "landscape", "certify"):
         arguments = [command, "a.npy", "--covariance", "--rank", "1"]
         assert message in refused(*arguments)
-        result = call(*arguments, "--rtol", "1e-5", "--json").json
-        assert result["minimal_loss"] == pytest.approx(
-            float(db.minimal_loss(target, 1, db.BuresWasserstein())), rel=1e-12
-        )
-        assert "--rtol is about covariances, but" in refused(command, "digits", "--rank", "1", "--rtol", "1e-5")
         assert "rtol must be finite and not negative" in refused(*arguments, "--rtol", "-1")
+        result = call(*arguments, "--rtol", "1e-5", "--json").json
+        assert result["minimal_loss"] == pytest.approx(minimum, rel=1e-12)
+        assert "--rtol is about covariances, but" in refused(command, "digits", "--rank", "1", "--rtol", "1e-5")
     assert "--rtol is about covariances" in refused("distance", "a.npy", "eye.npy", "--rtol", "1e-5")
 
 
