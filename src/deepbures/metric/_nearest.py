@@ -33,6 +33,14 @@ class NearestCovariance(NamedTuple):
         eigenvalue is negative. The least `rtol` that accepts A is the larger one of `asymmetry` and `clipped`.
     distance : array of shape (...)
         ‖A − P‖ (Frobenius), in the units of A.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import deepbures.metric as dbm
+    >>> nearest = dbm.nearest_covariance(np.array([[4.0, 1.0], [1.5, 4.0]]), rtol=0.2)
+    >>> float(nearest.asymmetry), float(nearest.clipped), nearest.covariance.tolist()
+    (0.125, 0.0, [[4.0, 1.25], [1.25, 4.0]])
     """
 
     covariance: Array
