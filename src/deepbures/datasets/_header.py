@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 MOST_ROWS = 1000
 """Rows that are looked at."""
 
+MISSING = ("", "na", "n/a", "#n/a", "null", "none", "nil", "missing", "-", "?", ".")
+"""Words for what is missing; in small letters."""
+
 TRUTH = {"true": 1.0, "false": 0.0}
 """Words that are numbers; in any case."""
 
@@ -82,6 +85,11 @@ def _check_names(names: list[str], are_numbers: list[bool], counts: list[str]) -
         raise ValueError(
             "the first column has no name, as pandas writes the row index. Write it with index=False, or name the "
             "column if it is data (or pass header=True; on the command line: --header)."
+        )
+    if all(name.lower() in MISSING for name in names):
+        raise ValueError(
+            f"all of the first row is missing ({names[-1]!r}). Leave it out; or, if it names the columns, pass "
+            "header=True (on the command line: --header)."
         )
     punctuated = [name for name in names if is_punctuated_number(name)]
     if punctuated and not any(are_numbers):

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepbures.datasets._header import (
+    MISSING,
     MOST_ROWS,
     TRUTH,
     first_row_is_header,
@@ -31,6 +32,9 @@ Array = NDArray[Any]
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 
+_MOST_CHARACTERS = 2**21
+"""Text that is looked at to find out how a file is written."""
+
 _DELIMITERS = ("\t", ";", ",")
 """In the order in which they are tried: numbers may have a comma in them, but neither of the others."""
 
@@ -41,8 +45,6 @@ _ENCODINGS = {
     b"\xfe\xff": "utf-16",
 }
 """By the mark at the beginning of the file; longer marks first."""
-
-_MISSING = {"", "na", "n/a", "#n/a", "null", "none", "nil", "missing", "-", "?", "."}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +67,7 @@ def read_text(path: Path, header: bool | None, *, covariance: bool) -> Table:
         layout = _layout(path)
         if not layout.rows:
             raise ValueError(_no_rows_message(path))
+        _check_separators(path, layout)
         names, skip = _names(path, layout, header, covariance=covariance)
         _check_widths(path, layout, names, skip)
         values, dtypes = _values(path, layout, names, skip)
@@ -117,7 +120,7 @@ def _layout(path: Path) -> _Layout:
             skip += 1
         else:
             return _Layout(skip, ",", [], [], remark)
-        head = [line, *itertools.islice(file, MOST_ROWS)]
+        head = [line, *_some(file)]
     delimiter = delimiter or _sniff(head)
     reader = csv.reader(_without_nul(head), delimiter=delimiter)
     rows, lines = [], []
@@ -126,6 +129,16 @@ def _layout(path: Path) -> _Layout:
             rows.append(row)
             lines.append(skip + reader.line_num)
     return _Layout(skip, delimiter, rows, lines, remark)
+
+
+def _some(file: TextIO) -> Iterator[str]:
+    """The lines that are looked at: so many, or fewer where they are long."""
+    size = 0
+    for line in itertools.islice(file, MOST_ROWS):
+        yield line
+        size += len(line)
+        if size > _MOST_CHARACTERS:
+            return
 
 
 def _sniff(head: Sequence[str]) -> str:
@@ -141,6 +154,17 @@ def _sniff(head: Sequence[str]) -> str:
 
 def _without_nul(lines: Sequence[str] | TextIO | Iterator[str]) -> Iterator[str]:
     return (line.replace("\0", "\ufffd") for line in lines)
+
+
+def _check_separators(path: Path, layout: _Layout) -> None:
+    """Refuse rows of one field that are several numbers, with spaces or bars between them."""
+    for line, row in zip(layout.lines[:2], layout.rows[:2], strict=True):
+        parts = re.split(r"\s*\|\s*|\s+", row[0].strip())
+        if len(row) == 1 and len(parts) > 1 and all(map(is_number, parts)):
+            raise ValueError(
+                f"{path}: line {line} is {row[0][:40]!r}. Separate numbers by commas, semicolons or tabs, not by "
+                "spaces or bars."
+            )
 
 
 def _names(path: Path, layout: _Layout, header: bool | None, *, covariance: bool) -> tuple[tuple[str, ...] | None, int]:
@@ -243,14 +267,12 @@ def _complaint(field: str, column: int, fields: list[str], layout: _Layout, *, i
     ends = [row[-1].strip() for row in layout.rows[1:]]
     if text == "" and column == len(fields) - 1 > 0 and ends and not any(ends):
         return f"is empty, as every row ends with the delimiter {layout.delimiter!r}. Remove it."
-    if text.lower() in _MISSING:
+    if text.lower() in MISSING:
         what = "is empty" if text == "" else f"is {text!r}, a missing value"
         return f"{what}. Drop the rows that are not complete, or impute what is missing (pandas: dropna, fillna)."
     if text.startswith("#") and column == 0:
         return f"is {text!r}, a comment. Remove comments that come after the first row."
     if is_punctuated_number(text):
-        if len(fields) == 1 and len(text.split()) > 1:
-            return f"is {text!r}. Separate numbers by commas, semicolons or tabs, not by spaces."
         return (
             f"is {text!r}, not a number. Write a decimal point, and nothing between thousands (pandas.read_csv has the "
             "arguments decimal and thousands; write again with to_csv)."
