@@ -7,7 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from deepbures.datasets import load_dataset
+from deepbures.datasets import known_datasets, load_dataset
+from deepbures.reproduce import EXPERIMENTS
 
 
 @pytest.fixture
@@ -261,3 +262,13 @@ def test_a_built_in_name_that_is_a_path_as_well(tmp_path, monkeypatch, matrix):
         ValueError, match=r"'builtin:face' names no built-in data set; they are digits.* Did you mean 'faces'"
     ):
         load_dataset("builtin:face")
+
+
+def test_experiments_do_not_depend_on_the_folder_they_run_in(tmp_path, monkeypatch):
+    pytest.importorskip("sklearn")
+    pytest.importorskip("skimage")
+    monkeypatch.chdir(tmp_path)
+    for name in known_datasets():
+        (tmp_path / name).mkdir()
+    sources = [e.arguments["data"] for e in EXPERIMENTS if "data" in e.arguments]
+    assert {load_dataset(source).name for source in sources} == {"digits", "faces"}

@@ -175,7 +175,7 @@ def images(
     quick: bool = False,
     seed: int = 0,
     keep: Keeper = compute_all,
-    data: str | os.PathLike[str] | Dataset | NDArray[Any] = "digits",
+    data: str | os.PathLike[str] | Dataset | NDArray[Any] = "builtin:digits",
     image_shape: Sequence[int] | None = None,
     rank: int | None = None,
     depth: int = 2,

@@ -113,7 +113,7 @@ def _images(name: str, title: str, what: str, faces: str | None = None) -> Exper
             Drawing("eigen_images.svg", "Eigenvectors of the data and of the generators.", f"{_PLOT}plot_eigen_images"),
             Drawing("samples.svg", "Data, and draws from the generators.", f"{_PLOT}plot_generated_images"),
         ),
-        {"data": name},
+        {"data": f"builtin:{name}"},  # also where a folder has the name
         faces=faces,
     )
 
