@@ -83,17 +83,6 @@ def test_derivatives(options, num):
     assert gradgradcheck(loss, (x,))
 
 
-def test_derivative_of_remembered_batches():
-    first, x = draw(3, DIM, seed=3), draw(3, DIM, seed=4)
-
-    def value(x):
-        loss = BuresWassersteinLoss(data(), decay=0.8)
-        loss(first)
-        return loss(x)
-
-    assert gradcheck(value, (x.requires_grad_(),))
-
-
 @pytest.mark.parametrize("tau", [0.0, 0.3])
 def test_zero_at_the_target_and_finite_derivatives_there(tau):
     samples = data()

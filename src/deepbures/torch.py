@@ -16,6 +16,10 @@ from deepbures.model import DeepLinearNetwork, Target
 
 __all__ = ["BuresWassersteinLoss", "from_torch", "to_torch"]
 
+AUTO = "auto"
+SAMPLES_PER_DIMENSION = 6
+"""Of the memory with decay = "auto", for each dimension of the target."""
+
 
 class BuresWassersteinLoss(nn.Module):
     """Squared Fréchet distance of a batch of features to a target, as a loss for any generator.
@@ -35,10 +39,12 @@ class BuresWassersteinLoss(nn.Module):
         fewer than n samples have a singular C; τ > 0 makes the loss smooth there.
     include_mean : bool
         Whether the term ‖m − μ‖² is there.
-    decay : float, optional
+    decay : float or "auto", optional
         For small batches: m and C are those of all batches so far, with weights that decay by this factor with each
-        batch, 0 < decay < 1. The gradient is that of the current batch, so it carries the weight 1 − decay (more in the
-        first steps). In `eval` mode batches stand for themselves.
+        batch, 0 < decay < 1. "auto" takes (6 r − N)/(6 r + N) for a batch of N < 6 r samples, r the rank of the target,
+        and forgets what was before with larger ones: about 6 r samples count. Gradients are as if all remembered
+        batches moved with the current one: they have the size they have without memory. In `eval` mode batches stand
+        for themselves.
     unbiased : bool
         Divide by N − 1, for batches and for samples given as `target`. FID codes do.
 
@@ -59,6 +65,11 @@ class BuresWassersteinLoss(nn.Module):
     The target is held as eigenvectors and roots of its r nonzero eigenvalues, n×r numbers. A step costs O(n r N) with
     τ = 0 (and O(n N²), N the batch), and O(r³) more with τ > 0. With `decay` another n×n matrix is kept, and a step
     costs O(n² (n + N)).
+
+    With weights w_s of the remembered batches, (Σ w_s)²/Σ w_s² of them count as one full batch would: N (1 + decay)/
+    (1 − decay) samples after the first steps. The expected ‖·‖_* of M samples of a Gaussian in r dimensions is about
+    1 − r/(8M) of that of its covariance, so the generator of least expected loss has standard deviations too small by
+    that share: 2 % with "auto".
 
     References
     ----------
@@ -88,7 +99,7 @@ class BuresWassersteinLoss(nn.Module):
     mean: Tensor
     running_mean: Tensor
     running_factor: Tensor
-    num_batches: Tensor
+    running_weight: Tensor
 
     def __init__(
         self,
@@ -96,19 +107,14 @@ class BuresWassersteinLoss(nn.Module):
         *,
         tau: float = 0.0,
         include_mean: bool = True,
-        decay: float | None = None,
+        decay: float | str | None = None,
         unbiased: bool = False,
     ) -> None:
         super().__init__()
         self.tau = _number(tau, "tau")
         if self.tau < 0:
             raise ValueError(f"tau must be at least 0, but is {tau}.")
-        self.decay = None if decay is None else _number(decay, "decay")
-        if self.decay is not None and not 0 < self.decay < 1:
-            raise ValueError(
-                f"decay must lie strictly between 0 and 1, but is {decay}. For batches that stand for themselves leave "
-                "it out."
-            )
+        self.decay = _checked_decay(decay)
         self.include_mean, self.unbiased = bool(include_mean), bool(unbiased)
         mean, roots, basis = _spectrum(target, self.unbiased)
         self.register_buffer("mean", mean)
@@ -118,7 +124,7 @@ class BuresWassersteinLoss(nn.Module):
             n = len(mean)
             self.register_buffer("running_mean", torch.zeros_like(mean))
             self.register_buffer("running_factor", torch.zeros((n, n), dtype=mean.dtype, device=mean.device))
-            self.register_buffer("num_batches", torch.zeros((), dtype=torch.int64))
+            self.register_buffer("running_weight", torch.zeros((), dtype=mean.dtype, device=mean.device))
 
     @property
     def dim(self) -> int:
@@ -130,17 +136,19 @@ class BuresWassersteinLoss(nn.Module):
         x = self._checked(features)
         row, more, factor = moments(x, self.unbiased)
         mean = (row + more)[0]
-        if self.decay is not None and self.training:
-            mean, factor = self._remember(mean, factor, self.decay)
-        value = self._squared_distance(factor)
-        return value + ((mean - self.mean) ** 2).sum() if self.include_mean else value
+        if self.decay is None or not self.training:
+            return self._squared_frechet(mean, factor)
+        mean, factor, weight = self._remember(mean, factor, self._decay_of(len(x)))
+        value = self._squared_frechet(mean, factor)
+        # Adds zero to the value: only its derivatives are multiplied.
+        return value + (weight - 1) * (value - value.detach())
 
     def reset(self) -> None:
         """Forget the batches seen so far (with `decay`)."""
         if self.decay is not None:
             self.running_mean.zero_()
             self.running_factor.zero_()
-            self.num_batches.zero_()
+            self.running_weight.zero_()
 
     def extra_repr(self) -> str:
         """What `print` shows."""
@@ -148,6 +156,10 @@ class BuresWassersteinLoss(nn.Module):
             f"dim={self.dim}, target_rank={len(self.roots)}, tau={self.tau}, include_mean={self.include_mean}, "
             f"decay={self.decay}, unbiased={self.unbiased}"
         )
+
+    def _squared_frechet(self, mean: Tensor, factor: Tensor) -> Tensor:
+        value = self._squared_distance(factor)
+        return value + ((mean - self.mean) ** 2).sum() if self.include_mean else value
 
     def _squared_distance(self, factor: Tensor) -> Tensor:
         if self.tau == 0:
@@ -162,26 +174,35 @@ class BuresWassersteinLoss(nn.Module):
             value = value + ((factor - self.basis @ inside) ** 2).sum() + missing * self.tau
         return value
 
-    def _remember(self, mean: Tensor, factor: Tensor, decay: float) -> tuple[Tensor, Tensor]:
-        """Moments of all batches so far: of the mixture of what was before and the new batch.
+    def _decay_of(self, num: int) -> float:
+        if self.decay != AUTO:
+            return float(self.decay)  # type: ignore[arg-type]
+        enough = SAMPLES_PER_DIMENSION * len(self.roots)
+        return max(0.0, (enough - num) / (enough + num))
 
-        With weight β for what was before, m = β m' + (1 − β) m_b and
-        C = β C' + (1 − β) C_b + β (1 − β) (m' − m_b)(m' − m_b)ᵀ, here as a factor: the columns of all three. After t
-        batches the weights decay^(t−s) (1 − decay) add up to 1 − decay^t, hence
-        β = decay (1 − decay^(t−1)) / (1 − decay^t).
+    def _remember(self, mean: Tensor, factor: Tensor, decay: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Moments of all batches so far, and all their weight where the current batch has the weight 1.
+
+        The weights add up to S = 1 + decay · S', S' the sum before. So the current batch has the share 1/S, what was
+        before β = decay · S'/S, and the moments of the mixture are m = β m' + m_b/S and
+        C = β C' + C_b/S + β/S (m' − m_b)(m' − m_b)ᵀ, here as a factor: the columns of all three.
+
+        Had all batches been made by the generator as it is now, they would move alike when it moves: m' − m_b would
+        stay, and m and C change by what m_b and C_b change. So the last term is held fixed, which otherwise makes up
+        for lacking variance by moving the mean to and fro; and derivatives of m and C come out 1/S times too small.
         """
-        count = int(self.num_batches) + 1
-        beta = decay * (1 - decay ** (count - 1)) / (1 - decay**count)
-        apart = (self.running_mean - mean)[:, None]
-        columns = [beta**0.5 * self.running_factor, (1 - beta) ** 0.5 * factor, (beta * (1 - beta)) ** 0.5 * apart]
-        joint, center = torch.cat(columns, dim=-1), beta * self.running_mean + (1 - beta) * mean
+        weight = 1 + decay * self.running_weight
+        beta = decay * self.running_weight / weight
+        apart = (self.running_mean - mean.detach())[:, None]
+        columns = [beta.sqrt() * self.running_factor, factor / weight.sqrt(), (beta / weight).sqrt() * apart]
+        joint, center = torch.cat(columns, dim=-1), beta * self.running_mean + mean / weight
         with torch.no_grad():
             # Fᵀ = Q R gives the factor Rᵀ, with n columns.
             reduced = torch.linalg.qr(joint.detach().mT, mode="r")[1].mT
             self.running_factor.copy_(reduced)
             self.running_mean.copy_(center.detach())
-            self.num_batches.fill_(count)
-        return center, joint
+            self.running_weight.copy_(weight)
+        return center, joint, weight
 
     def _checked(self, features: Tensor) -> Tensor:
         if not isinstance(features, Tensor):
@@ -193,12 +214,10 @@ class BuresWassersteinLoss(nn.Module):
                 f"features must have shape (N, {self.dim}), samples in rows with as many features as the target, or "
                 f"(N, ...) with {self.dim} numbers per sample, but have shape {tuple(features.shape)}."
             )
-        least = 2 if self.unbiased else 1
-        if len(features) < least:
-            raise ValueError(
-                f"features must hold at least {least} sample{'s (unbiased=True)' if least > 1 else ''}, but have shape "
-                f"{tuple(features.shape)}."
-            )
+        why = "unbiased=True" if self.unbiased else "decay" if self.decay is not None and self.training else ""
+        if len(features) < (2 if why else 1):
+            least = f"2 samples ({why})" if why else "1 sample"
+            raise ValueError(f"features must hold at least {least}, but have shape {tuple(features.shape)}.")
         if features.device != self.mean.device:
             raise ValueError(
                 f"features are on {features.device}, the target on {self.mean.device}. Move the loss with "
@@ -315,6 +334,20 @@ def _number(value: Any, name: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{name} must be finite, but is {value}.")
     return float(value)
+
+
+def _checked_decay(decay: Any) -> float | str | None:
+    if decay is None or decay == AUTO:
+        return AUTO if decay else None
+    if isinstance(decay, str):
+        raise ValueError(f'decay must be a number or "{AUTO}", but {decay!r} was given.')
+    value = _number(decay, "decay")
+    if not 0 < value < 1:
+        raise ValueError(
+            f"decay must lie strictly between 0 and 1, but is {decay}. For batches that stand for themselves leave it "
+            "out."
+        )
+    return value
 
 
 def _spectrum(target: Any, unbiased: bool) -> tuple[Tensor, Tensor, Tensor]:
