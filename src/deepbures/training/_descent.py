@@ -26,6 +26,7 @@ from deepbures.training._driver import (
     result_of,
 )
 from deepbures.training._dynamics import Weights, fastest_rate, layer_gradients, sum_of_squares
+from deepbures.training._enclosure import train_enclosed
 from deepbures.training._observables import Record
 from deepbures.training._run import check_pair, train
 from deepbures.training._trajectory import Snapshot, Trajectory
@@ -163,7 +164,7 @@ def _warn_unstable(step_size: Any, target: Target, loss: AbstractLoss, net: Deep
             "descent leaves even the flattest (the balanced) minimizer: it cannot converge there. Take a smaller "
             'step, or "sharpness", which is half the limit.',
             UserWarning,
-            stacklevel=5,
+            stacklevel=8,
         )
 
 
@@ -298,6 +299,25 @@ def gradient_descent(
         marks = marks.astype(np.int64)
         if marks[0] < 0 or marks[-1] > num_steps:
             raise ValueError(f"steps must lie in 0..num_steps = {num_steps}, but reach from {marks[0]} to {marks[-1]}.")
+    check_number(tolerance, "tolerance")
+
+    def run(net: DeepLinearNetwork, target: Target, tolerance: float, callback: Callback | None) -> Trajectory:
+        return _descend(net, target, loss, step_size, marks, tolerance, record, callback, resume)
+
+    return train_enclosed(run, net, target, loss, record, tolerance, callback)
+
+
+def _descend(
+    net: DeepLinearNetwork,
+    target: Target,
+    loss: AbstractLoss,
+    step_size: Any,
+    marks: np.ndarray,
+    tolerance: float,
+    record: Record | None,
+    callback: Callback | None,
+    resume: Snapshot | None,
+) -> Trajectory:
     rule = _rule(step_size, net, target, loss)
     outcome, network, low, method = train(
         lambda problem: Descent(rule(problem)), net, target, loss, marks, tolerance, record, callback, resume

@@ -1,6 +1,6 @@
 """Gradient flow: descent in the limit of small steps, integrated adaptively."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import diffrax
 import equinox as eqx
@@ -30,6 +30,7 @@ from deepbures.training._dynamics import (
     largest_relative_gap,
     rate_at_the_start,
 )
+from deepbures.training._enclosure import train_enclosed
 from deepbures.training._fields import EndToEndField, Field, LayerField
 from deepbures.training._observables import Record
 from deepbures.training._run import check_pair, train
@@ -287,15 +288,54 @@ def gradient_flow(
     num_records = check_integer(num_records, "num_records", 1)
     max_steps = check_integer(max_steps, "max_steps", 1)
     check_pair(net, target)
-    speed = _speed(net, target, loss)
+    check_number(tolerance, "tolerance")
     only = None if isinstance(solver, str) and solver == "auto" else _solver(solver)
-    if times is not None:
-        marks = np.unique(np.concatenate([[0.0], np.asarray(times, float).ravel(), [float(horizon)]]))
-        if not np.isfinite(marks).all() or marks[0] < 0 or marks[-1] > horizon:
-            raise ValueError(f"times must be finite and lie in [0, horizon] = [0, {horizon}].")
-    else:
+    moments = None if times is None else _moments(times, float(horizon))
+
+    def run(net: DeepLinearNetwork, target: Target, tolerance: float, callback: Callback | None) -> Trajectory:
+        marks = num_records if moments is None else moments
+        limits = _Limits(float(horizon), rtol, atol, max_steps)
+        return _integrate(net, target, loss, space, only, limits, marks, tolerance, record, callback, resume)
+
+    return train_enclosed(run, net, target, loss, record, tolerance, callback)
+
+
+def _moments(times: Any, horizon: float) -> np.ndarray:
+    """The times to record at, checked, with 0 and the horizon."""
+    marks = np.unique(np.concatenate([[0.0], np.asarray(times, float).ravel(), [horizon]]))
+    if not np.isfinite(marks).all() or marks[0] < 0 or marks[-1] > horizon:
+        raise ValueError(f"times must be finite and lie in [0, horizon] = [0, {horizon}].")
+    return marks
+
+
+class _Limits(NamedTuple):
+    """How far to integrate, and how accurately."""
+
+    horizon: float
+    rtol: float
+    atol: float | None
+    max_steps: int
+
+
+def _integrate(
+    net: DeepLinearNetwork,
+    target: Target,
+    loss: AbstractLoss,
+    space: str,
+    only: diffrax.AbstractSolver[Any] | None,
+    limits: _Limits,
+    marks: np.ndarray | int,
+    tolerance: float,
+    record: Record | None,
+    callback: Callback | None,
+    resume: Snapshot | None,
+) -> Trajectory:
+    """The flow by one solver, or by "auto"; `marks` may be the number of records."""
+    horizon, rtol, atol, max_steps = limits
+    speed = _speed(net, target, loss)
+    if isinstance(marks, int):
         first = 1e-6 * horizon if is_tracer(speed) else 0.1 / float(np.max(np.asarray(speed)))
-        marks = record_times(float(horizon), first, num_records)
+        marks = record_times(horizon, first, marks)
 
     field, state = _state(net, space)
 

@@ -1,0 +1,122 @@
+"""Training in the subspace that it does not leave: dimensions beyond the rank of the target cost nothing."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+
+from deepbures._precision import any_traced
+from deepbures.landscape._minimum import minimum
+from deepbures.model import AbstractLoss, BuresWasserstein, DeepLinearNetwork, Frobenius, Target
+from deepbures.training._driver import Callback, Progress
+from deepbures.training._observables import DEFAULT_RECORD, Record
+from deepbures.training._trajectory import Trajectory
+
+Array = Any
+
+_INVARIANT = {*DEFAULT_RECORD, "singular_values", "alignment"}
+"""What is the same seen in the subspace, but for the loss, which lacks a constant there."""
+
+_MOST = 0.5
+"""Share of the dimensions above which nothing would be gained."""
+
+
+class Enclosure(NamedTuple):
+    """A problem in a subspace of dimension q < n that contains the eigenvectors Ω of the target and the start.
+
+    Let Σ0 = Ω diag(λ) Ωᵀ + floor · (I − Ω Ωᵀ), and B (n, q) have orthonormal columns whose span contains those of Ω and
+    of the last layer of the start. A loss that does not change under common rotations of W Wᵀ and Σ0 has a gradient in
+    the span of Ω and W. So with W_N = B X training acts on X alone, and is training against Bᵀ Σ0 B: the other n − q
+    directions, in which the network has no variance and the target the floor, add a constant `rest` to every loss.
+    A step costs what it costs at dimension q.
+    """
+
+    basis: Array
+    net: DeepLinearNetwork
+    target: Target
+    rest: Array
+    tolerance_ratio: float
+
+    def lift(self, run: Trajectory, mean: Array | None) -> Trajectory:
+        """A run of the subspace as one of the whole space."""
+        *below, last = run.network.weights
+        network = DeepLinearNetwork([*below, jnp.asarray(self.basis) @ last], mean)
+        records = {**run.records, "loss": run.records["loss"] + self.rest}
+        return eqx.tree_at(
+            lambda run: (run.network, run.records, run.minimal_loss),
+            run,
+            (network, records, run.minimal_loss + self.rest),
+        )
+
+    def told(self, callback: Callback) -> Callback:
+        """A callback of the whole space, for runs of the subspace."""
+        rest = float(self.rest)
+        return lambda state: callback(
+            Progress(
+                state.position,
+                state.end,
+                state.loss + rest,
+                state.excess,
+                state.minimal_loss + rest,
+                state.snapshot,
+            )
+        )
+
+
+def train_enclosed(
+    train: Callable[[DeepLinearNetwork, Target, float, Callback | None], Trajectory],
+    net: DeepLinearNetwork,
+    target: Target,
+    loss: AbstractLoss,
+    record: Record | None,
+    tolerance: float,
+    callback: Callback | None,
+) -> Trajectory:
+    """Train in a subspace wherever that is much smaller than the space."""
+    small = enclose(net, target, loss, record)
+    if small is None:
+        return train(net, target, tolerance, callback)
+    inner = None if callback is None else small.told(callback)
+    return small.lift(train(small.net, small.target, tolerance * small.tolerance_ratio, inner), net.mean)
+
+
+def enclose(net: DeepLinearNetwork, target: Target, loss: AbstractLoss, record: Record | None) -> Enclosure | None:
+    """The problem in a subspace; None where that is not much smaller, or what is recorded needs the whole space."""
+    if any_traced((net, target, loss)) or net.batch_shape or np.ndim(target.mean) != 1:
+        return None
+    names = {record} if isinstance(record, str) else set(record or ())
+    if isinstance(record, Mapping) or not names <= _INVARIANT or not isinstance(loss, BuresWasserstein | Frobenius):
+        return None
+    values = target.eigenvalues
+    if values is None:
+        return None
+    values, last = np.asarray(values), np.asarray(net.weights[-1])
+    floor = values[-1]
+    rank = int((values > floor).sum())
+    if rank == 0 or rank + last.shape[1] > _MOST * target.dim:
+        return None
+    basis = _extended(np.asarray(target.spectrum(rank)[1]), last)
+    size = basis.shape[1]
+    if size <= net.bottleneck:  # the minimum would be that of full rank
+        return None
+    inner = Target.from_spectrum(jnp.asarray(values[:size], target.dtype))
+    start = DeepLinearNetwork([*net.weights[:-1], jnp.asarray(basis.T @ last)])
+    zero = jnp.zeros((1, 1), inner.dtype)
+    rest = (target.dim - size) * loss.value(zero, Target.from_spectrum(jnp.asarray(values[-1:], inner.dtype)))
+    ratio = 1.0
+    if float(rest) > 0:
+        outer, smaller = (float(minimum(t, net.bottleneck, loss).reference(t, loss)) for t in (target, inner))
+        ratio = outer / smaller
+    return Enclosure(basis, start, inner, rest, ratio)
+
+
+def _extended(basis: Array, more: Array) -> Array:
+    """Orthonormal columns whose span contains those of `basis`, which are orthonormal, and of `more` up to rounding."""
+    size = np.linalg.norm(more)
+    u, s, _ = np.linalg.svd(more - basis @ (basis.T @ more), full_matrices=False)
+    u = u[:, s > len(more) * np.finfo(more.dtype).eps * size]
+    # What is small outside of the basis is, after one projection, orthogonal to it by the digits it has left.
+    u = np.linalg.qr(u - basis @ (basis.T @ u))[0]
+    return np.concatenate([basis, u], axis=1)
