@@ -430,8 +430,9 @@ def _image_sections(fit: Fit, dataset: Dataset, svd: tuple[Floats, Floats], seed
     yield _eigen_images(fit, shape, *svd)
     num = _MOST_IMAGES
     mean = np.asarray(fit.target.mean, np.float64)
-    deviations = {"model st. dev.": np.sqrt((np.asarray(fit.network.end_to_end, np.float64) ** 2).sum(1))}
-    draws = np.asarray(fit.network.sample(seed, num), np.float64)
+    tau = _tau(fit)
+    deviations = {"model st. dev.": np.sqrt((np.asarray(fit.network.end_to_end, np.float64) ** 2).sum(1) + tau)}
+    draws = np.asarray(fit.network.sample(seed, num, noise_variance=tau), np.float64)
     rows: dict[str, Any] = {"model": draws}
     limits = (float(draws.min()), float(draws.max()))
     if dataset.samples is not None:
@@ -445,7 +446,9 @@ def _image_sections(fit: Fit, dataset: Dataset, svd: tuple[Floats, Floats], seed
     largest = max(float(image.max()) for image in deviations.values())
     drawn = (
         f"Samples, drawn with seed {seed}. The model is a Gaussian: it has the mean and the leading covariance "
-        "of the data, not their shape. Values are clipped to "
+        "of the data, not their shape. "
+        f"{f'Noise of the variance τ = {tau:g}, which the loss counts in, is part of it. ' if tau > 0 else ''}"
+        "Values are clipped to "
         f"{format_number(limits[0])} … {format_number(limits[1])} for display only."
     )
     moments = (

@@ -5,13 +5,11 @@ never leaves half a file.
 """
 
 import contextlib
-import dataclasses
 import json
 import math
 import os
 import platform
 import tempfile
-import zipfile
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -21,11 +19,18 @@ import jax
 import numpy as np
 
 from deepbures import __version__
+from deepbures._stored import MODEL as MODEL
+from deepbures._stored import SUMMARY as SUMMARY
+from deepbures._stored import StoredModel as StoredModel
+from deepbures._stored import check_archive
+from deepbures._stored import load_features as load_features
+from deepbures._stored import load_model as load_model
+from deepbures._stored import read_model as read_model
 from deepbures.datasets import Features
 from deepbures.model import DeepLinearNetwork
 from deepbures.training import Snapshot, Trajectory, load_snapshot, save_snapshot
 
-MODEL, TRAJECTORY, SUMMARY, REPORT = "model.npz", "trajectory.npz", "summary.json", "report.html"
+TRAJECTORY, REPORT = "trajectory.npz", "report.html"
 CHECKPOINT, REQUEST = "checkpoint.npz", "request.json"
 FILES = (MODEL, TRAJECTORY, SUMMARY, REPORT, CHECKPOINT, REQUEST)
 """The files of a run; `overwrite` touches no others (but temporary ones of these names that a kill left behind)."""
@@ -199,9 +204,13 @@ class RunFolder:
         text = json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         write_atomically(self.path / name, lambda path: _fill(path, text))
 
-    def write_model(self, network: DeepLinearNetwork, features: Features | None = None) -> None:
-        """Write model.npz, with what is known of the columns of the data."""
-        beside = {} if features is None else features.to_arrays()
+    def write_model(
+        self, network: DeepLinearNetwork, features: Features | None = None, *, noise_variance: float | None = None
+    ) -> None:
+        """Write model.npz, with what is known of the columns of the data, and of the tau of the loss."""
+        beside: dict[str, Any] = {} if features is None else features.to_arrays()
+        if noise_variance is not None:
+            beside["noise_variance"] = np.float64(noise_variance)
         write_atomically(self.path / MODEL, lambda path: network.save(path, beside=beside))
 
     def write_trajectory(self, trajectory: Trajectory) -> None:
@@ -263,80 +272,7 @@ class RunFolder:
         if not path.exists():
             return None
         try:
-            _check_archive(path)
+            check_archive(path)
             return load_snapshot(path)
         except Exception as error:  # noqa: BLE001 — whatever a damaged archive raises, the user's way on is the same
             raise ValueError(f"{path} is damaged ({error}): start the run again with --overwrite.") from None
-
-
-def _check_archive(path: Path) -> None:
-    """Refuse what is no whole archive: NumPy would leave the file open."""
-    if not zipfile.is_zipfile(path):
-        raise ValueError("not an .npz archive, or truncated")
-
-
-def load_model(path: Path) -> DeepLinearNetwork:
-    """The network of a run folder, or of a model file.
-
-    Raises
-    ------
-    ValueError
-        If there is none.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> import numpy as np
-    >>> import deepbures as db
-    >>> from deepbures.runs import RunFolder, load_model
-    >>> with tempfile.TemporaryDirectory() as parent:
-    ...     folder = RunFolder(Path(parent))
-    ...     folder.write_model(db.DeepLinearNetwork([np.eye(2)]))
-    ...     load_model(Path(parent)).widths
-    (2, 2)
-    """
-    return DeepLinearNetwork.load(_model_file(path))
-
-
-def load_features(path: Path, dim: int) -> Features:
-    """What a run folder, or a model file, knows of the `dim` columns of the data that it was fitted to.
-
-    Raises
-    ------
-    ValueError
-        If there is no model.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> import numpy as np
-    >>> import deepbures as db
-    >>> from deepbures.datasets import Features
-    >>> from deepbures.runs import RunFolder, load_features
-    >>> with tempfile.TemporaryDirectory() as parent:
-    ...     folder = RunFolder(Path(parent))
-    ...     folder.write_model(db.DeepLinearNetwork([np.eye(2)]), Features(names=("height", "weight")))
-    ...     load_features(Path(parent), 2).names
-    ('height', 'weight')
-    """
-    file = _model_file(path)
-    wanted = {field.name for field in dataclasses.fields(Features)}
-    with np.load(file, allow_pickle=False) as archive:
-        kept = {name: archive[name] for name in archive.files if name.removeprefix("feature_") in wanted}
-    return Features.from_arrays(kept, dim)
-
-
-def _model_file(path: Path) -> Path:
-    """The model file of a run folder, or the path itself; refused where it is no archive."""
-    path = Path(path)
-    file = path / MODEL if path.is_dir() else path
-    if not file.exists():
-        what = f"the folder {path} has no {MODEL}" if path.is_dir() else f"{path} does not exist"
-        raise ValueError(f"MODEL must be the folder of a run, or a {MODEL} file, but {what}.")
-    try:
-        _check_archive(file)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{file} cannot be read as a model: {error}.") from None
-    return file

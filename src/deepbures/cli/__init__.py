@@ -18,7 +18,7 @@ import typer
 from deepbures import __version__
 from deepbures.cli._check import check_certify, check_fit, check_landscape, check_num, check_reproduce, check_seed
 from deepbures.cli._messages import Invocation, WorkError, explain, say
-from deepbures.cli._show import count, show_json, show_summary
+from deepbures.cli._show import show_json, show_summary
 
 app = typer.Typer(
     name="deepbures",
@@ -42,6 +42,13 @@ class LossName(StrEnum):
 
     bw = "bw"
     frobenius = "frobenius"
+
+
+class Noise(StrEnum):
+    """What samples have beside the outputs of the network."""
+
+    none = "none"
+    tau = "tau"
 
 
 class Init(StrEnum):
@@ -212,10 +219,19 @@ def default_folder(data: str, rank: int, depth: int) -> Path:
 
 @app.command()
 def sample(
+    context: typer.Context,
     model: Annotated[Path, typer.Argument(help="Folder of a run, or its model.npz.", metavar="MODEL")],
     num: Annotated[int, typer.Option(help="Number of draws.")],
     out: Annotated[Path, typer.Option(help="File to write: .npy, .npz, .csv or .parquet.")],
     seed: _Seed = 0,
+    noise: Annotated[
+        Noise | None,
+        typer.Option(
+            help="Draw from N(mean, W Wᵀ + tau I), the Gaussian that was fitted (tau), or from N(mean, W Wᵀ) (none).",
+            metavar="NOISE",
+            show_default="tau, where the model has one",
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     as_json: _Json = False,
     debug: _Debug = False,
@@ -226,13 +242,22 @@ def sample(
     from deepbures.cli._progress import Display
 
     with Display() as display:
-        from deepbures.cli._sample import run_sample
+        from deepbures.cli._sample import run_sample, show_sample
 
-        result = run_sample(model, num, out, seed, display, overwrite=overwrite)
+        result = run_sample(
+            model,
+            num,
+            out,
+            seed,
+            noise=None if noise is None else noise.value,
+            overwrite=overwrite,
+            call=context.obj,
+            display=display,
+        )
     if as_json:
         show_json(result)
     else:
-        typer.echo(f"{count(result['num'], 'sample')} of {count(result['dim'], 'feature')}: {result['out']}")
+        show_sample(result)
 
 
 @app.command()
@@ -337,6 +362,7 @@ def landscape(
 
 @app.command()
 def certify(
+    context: typer.Context,
     data: Annotated[str, typer.Argument(help=_DATA, metavar="DATA")],
     rank: Annotated[
         int | None, typer.Option(help="Latent size and bottleneck of the start.", show_default="that of --model")
@@ -393,6 +419,7 @@ def certify(
             loss=loss.value,
             init=Init.balanced.value if init is None else init.value,
             seed=0 if seed is None else seed,
+            call=context.obj,
             display=display,
         )
     if as_json:

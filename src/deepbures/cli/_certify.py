@@ -7,9 +7,10 @@ from typing import Any
 
 import deepbures as db
 from deepbures.cli._fit import target_of
+from deepbures.cli._messages import Invocation
 from deepbures.cli._progress import Display
 from deepbures.datasets import load_dataset
-from deepbures.runs import environment, load_model, plain
+from deepbures.runs import environment, plain, read_model
 from deepbures.training import Assumption, Certificate
 from deepbures.training._fit import fit_problem, fit_start
 from deepbures.training._verification import as_plain, in_words
@@ -29,22 +30,29 @@ def run_certify(
     loss: str,
     init: str,
     seed: int,
+    call: Invocation,
     display: Display,
 ) -> dict[str, Any]:
     """Load the data, make or load the start, certify it, and return the summary."""
-    trained = None if model is None else load_model(model)
+    stored = None if model is None else read_model(model)
     display.stage(f"reading {source}")
     dataset = load_dataset(source, covariance=covariance, header=header)
     display.stage("certifying")
     target = target_of(dataset, rtol)
-    if trained is None:
+    if stored is None:
         assert rank is not None  # by the check of the arguments; tells the type checker
         widths, objective = fit_problem(target, rank, depth=depth, hidden=hidden, tau=tau, loss=loss)
         network = fit_start(target, widths, init=init, seed=seed, tau=tau)
         start: dict[str, Any] = {"init": init, "seed": seed}
     else:
-        network, start = trained, {"model": str(model)}
+        network = stored.network
+        start = {"model": str(model), "status": stored.status, "relative_excess": stored.relative_excess}
         _check_dim(network, dataset.dim, str(model), source)
+        if stored.noise_variance is not None and stored.noise_variance != tau:
+            call.warn(
+                f"{model} was fitted with tau {stored.noise_variance:g}, but these certificates are of training it on "
+                f"with tau {tau:g}: pass --tau {stored.noise_variance:g} for the loss it was fitted to."
+            )
         _, objective = fit_problem(target, network.bottleneck, depth=network.depth, hidden=None, tau=tau, loss=loss)
     certificates = db.certify(network, target, objective)
     return dict(
@@ -57,6 +65,7 @@ def run_certify(
                 "minimal_loss": float(db.minimal_loss(target, network.bottleneck, objective)),
                 "excess": certificates[0].excess,
                 "certificates": [_entry(certificate) for certificate in certificates],
+                "warnings": list(call.warnings),
                 **environment(),
             }
         )
@@ -128,10 +137,22 @@ def _head(summary: dict[str, Any]) -> Iterator[str]:
     loss = "squared Bures-Wasserstein" if request["loss"] == "bw" else "squared Frobenius"
     smoothing = f", tau {request['tau']:g}" if request["tau"] else ""
     yield f"{data['name']}: {data['dim']} features; {loss}{smoothing}"
-    origin = f"model {start['model']}" if "model" in start else f"start {start['init']}, seed {start['seed']}"
+    origin = f"model {start['model']}{_ended(start)}" if "model" in start else _fresh(start)
     yield f"{origin}: widths {_chain(start['widths'])}"
     values = [_number(summary[name], 6) for name in ("initial_loss", "minimal_loss", "excess")]
     yield "loss {}, theoretical minimum {}, excess {}\n".format(*values)
+
+
+def _fresh(start: dict[str, Any]) -> str:
+    return f"start {start['init']}, seed {start['seed']}"
+
+
+def _ended(start: dict[str, Any]) -> str:
+    """How the run ended that left this model, where that is known: an unfinished one is a start like any other."""
+    if start["status"] is None:
+        return ""
+    excess = "" if start["relative_excess"] is None else f", relative excess {start['relative_excess']:.2g}"
+    return f" ({start['status']}{excess})"
 
 
 def _chain(widths: list[int]) -> str:

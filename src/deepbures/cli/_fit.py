@@ -246,7 +246,9 @@ def _write(
     if is_interrupted and trajectory is not None and trajectory.snapshot is not None:
         snapshot = trajectory.snapshot
         attempt(CHECKPOINT, lambda: folder.write_checkpoint(snapshot))
-    attempt(MODEL, lambda: folder.write_model(fitted.network, dataset.features))
+    attempt(
+        MODEL, lambda: folder.write_model(fitted.network, dataset.features, noise_variance=summary["noise_variance"])
+    )
     if trajectory is not None:
         attempt(TRAJECTORY, lambda: folder.write_trajectory(trajectory))
     if not is_interrupted:
@@ -306,6 +308,7 @@ def _summary(fitted: db.Fit, request: FitRequest, dataset: Dataset) -> dict[str,
             "image_shape": dataset.image_shape,
         },
         "widths": list(network.widths),
+        "noise_variance": request.tau,
         "status": status,
         "result": _ENDINGS.get(status, reached),
         "final_loss": float(fitted.final_loss),

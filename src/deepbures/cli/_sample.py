@@ -9,15 +9,20 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import typer
 
-from deepbures.cli._messages import WorkError
+from deepbures.cli._messages import Invocation, WorkError
 from deepbures.cli._progress import Display
+from deepbures.cli._show import count
 from deepbures.datasets import Features
 from deepbures.model import DeepLinearNetwork
-from deepbures.runs import load_features, load_model, write_atomically
+from deepbures.runs import StoredModel, plain, read_model, write_atomically
 
 _VALUES_PER_BLOCK = 2**22
 """Numbers that are in memory at once. Part of what "same seed, same bits" means: draws of other blocks differ."""
+
+_FAR = 0.01
+"""Relative excess above which samples come with a warning: their loss is more than a hundredth above the least."""
 
 
 class _Draws:
@@ -27,8 +32,18 @@ class _Draws:
     they were float32 or float16 in the data; otherwise of the type of the model.
     """
 
-    def __init__(self, network: DeepLinearNetwork, features: Features, num: int, seed: int, display: Display) -> None:
-        self.network, self.features, self.num, self.seed, self.display = network, features, num, seed, display
+    def __init__(
+        self,
+        network: DeepLinearNetwork,
+        features: Features,
+        *,
+        num: int,
+        seed: int,
+        noise_variance: float,
+        display: Display,
+    ) -> None:
+        self.network, self.features, self.display = network, features, display
+        self.num, self.seed, self.noise_variance = num, seed, noise_variance
         model = np.dtype(network.weights[0].dtype)
         stored = features.dtypes or (model.name,) * network.dim
         self.dtypes = [np.dtype(np.float32) if name in ("float16", "float32") else model for name in stored]
@@ -39,7 +54,8 @@ class _Draws:
         rows = max(1, _VALUES_PER_BLOCK // self.network.dim)
         for index, start in enumerate(range(0, self.num, rows)):
             stop = min(start + rows, self.num)
-            yield self._as_stored(self.network.sample(self._key(index), stop - start))
+            block = self.network.sample(self._key(index), stop - start, noise_variance=self.noise_variance)
+            yield self._as_stored(block)
             self.display.advance("sampling", stop / self.num, f"{stop} of {self.num} samples")
 
     def _as_stored(self, block: np.ndarray) -> np.ndarray:
@@ -128,7 +144,17 @@ def _check_space(out: Path, draws: _Draws) -> None:
         )
 
 
-def run_sample(model: Path, num: int, out: Path, seed: int, display: Display, *, overwrite: bool) -> dict[str, Any]:
+def run_sample(
+    model: Path,
+    num: int,
+    out: Path,
+    seed: int,
+    *,
+    noise: str | None,
+    overwrite: bool,
+    call: Invocation,
+    display: Display,
+) -> dict[str, Any]:
     """Check the arguments, draw and write."""
     writer = _WRITERS.get(out.suffix.lower())
     if writer is None:
@@ -141,12 +167,69 @@ def run_sample(model: Path, num: int, out: Path, seed: int, display: Display, *,
         raise ValueError(f"There is no folder {out.parent}: make it, or choose another --out.")
     if writer is _write_parquet:
         _require_pyarrow()
-    network = load_model(model)
+    stored = read_model(model)
+    noise_variance = _noise_variance(stored, noise, model)
+    doubt = _doubt(stored, model)
+    if doubt is not None:
+        call.warn(doubt)
     display.stage("sampling")
-    draws = _Draws(network, load_features(model, network.dim), num, seed, display)
+    draws = _Draws(stored.network, stored.features, num=num, seed=seed, noise_variance=noise_variance, display=display)
     _check_space(out, draws)
     write_atomically(out, lambda path: writer(path, draws))
-    return {"model": str(model), "out": str(out), "num": num, "dim": network.dim, "seed": seed}
+    result = {
+        "model": str(model),
+        "out": str(out),
+        "num": num,
+        "dim": stored.network.dim,
+        "seed": seed,
+        "noise_variance": noise_variance,
+        "tau": stored.noise_variance,
+        "status": stored.status,
+        "relative_excess": stored.relative_excess,
+        "warnings": list(call.warnings),
+    }
+    return dict(plain(result))
+
+
+def _noise_variance(stored: StoredModel, noise: str | None, model: Path) -> float:
+    """The variance to draw with: the tau of the fit, unless that is not wanted or not known."""
+    if noise == "none":
+        return 0.0
+    if noise == "tau" and stored.noise_variance is None:
+        raise ValueError(
+            f"--noise tau was given, but {model} does not say with which tau it was fitted (it was saved without, and "
+            "no summary.json of it lies beside it): leave --noise out to draw from N(mean, W Wᵀ)."
+        )
+    return stored.noise_variance or 0.0
+
+
+def _doubt(stored: StoredModel, model: Path) -> str | None:
+    """What there is to say of a model that is far from a fitted one; None if nothing is known against it."""
+    excess = stored.relative_excess
+    where = "" if excess is None else f" at a relative excess of {excess:.2g} over the theoretical minimum"
+    if stored.status == "interrupted":
+        return (
+            f"the run of {model} was interrupted{where}: these are samples of an unfinished model. Finish the fit with "
+            "deepbures fit --resume first."
+        )
+    if excess is not None and excess > _FAR:
+        return (
+            f"the run of {model} ended{where} (status {stored.status}): these are samples of a model that is far from "
+            "the best of its rank. Its summary.json says what ended it and what to try."
+        )
+    return None
+
+
+def show_sample(result: dict[str, Any]) -> None:
+    """One line: how many draws, of what, and where they are."""
+    variance = result["noise_variance"]
+    if variance:
+        noise = f", with the smoothing tau = {variance:g} as noise"
+    elif result["tau"] is None:
+        noise = ", without noise (the model does not say its tau)"
+    else:
+        noise = f", without the smoothing tau = {result['tau']:g}" if result["tau"] else ""
+    typer.echo(f"{count(result['num'], 'sample')} of {count(result['dim'], 'feature')}{noise}: {result['out']}")
 
 
 def _require_pyarrow() -> None:

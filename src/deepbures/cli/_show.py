@@ -47,6 +47,7 @@ def _rows(summary: Mapping[str, Any]) -> dict[str, str]:
         "data": f"{data['name']}: {what}",
         "network": f"widths {' → '.join(str(width) for width in summary['widths'])}",
         "loss": f"{loss}{smoothing}",
+        "model": f"N(mean, W Wᵀ + {request['tau']:g} I)" if request["tau"] else "N(mean, W Wᵀ)",
         "solver": request["solver"],
         "loss reached": f"{summary['final_loss']:.10g}",
         "theoretical minimum": f"{summary['minimal_loss']:.10g}",

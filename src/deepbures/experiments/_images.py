@@ -340,7 +340,7 @@ class _Problem:
             "relative-excess": np.asarray(fitted.relative_excess, np.float64),
             "times": np.asarray(positions, np.float64),
             "losses": np.asarray(() if run is None else run.losses, np.float64),
-            "samples": np.asarray(fitted.network.sample(self.seed, _NUM_SAMPLES), np.float64),
+            "samples": np.asarray(fitted.network.sample(self.seed, _NUM_SAMPLES, noise_variance=self.tau), np.float64),
         }
 
 

@@ -11,12 +11,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deepbures._checks import as_array, check_finite, check_integer, check_matrix, check_widths
+from deepbures._checks import as_array, check_finite, check_integer, check_matrix, check_number, check_widths
 from deepbures._precision import any_traced, is_tracer, numpy_in_numpy_out
 from deepbures.model._covariance import namespace, transpose
 from deepbures.model._target import as_key
 
 Array = Any
+
+_NOISE_STREAM = 0x6E6F6973
+"""Folded into the key of a sample for its noise: draws of the latent variables are the same with and without."""
 
 
 def multiply_layers(weights: Sequence[Array]) -> Array:
@@ -154,15 +157,26 @@ class DeepLinearNetwork(eqx.Module):
         return z if self.mean is None else z + self.mean
 
     @numpy_in_numpy_out
-    def sample(self, key: Any, num: int) -> Array:
-        """Draw `num` outputs, in rows: (num, n), from N(mean, W Wᵀ).
+    def sample(self, key: Any, num: int, *, noise_variance: Any = 0.0) -> Array:
+        """Draw `num` outputs, in rows: (num, n), from N(mean, W Wᵀ + noise_variance I).
+
+        The Bures-Wasserstein loss smoothed by τ is that of N(mean, W Wᵀ + τ I): draws from what was fitted with
+        smoothing have ``noise_variance=tau``.
 
         Parameters
         ----------
         key : jax.random key or int
-            Seed; the same seed gives the same bits.
+            Seed; the same seed gives the same bits. The outputs W z + mean that the noise is added to do not depend on
+            the noise.
         num : int
             Number of draws, at least 1.
+        noise_variance : float
+            Variance, in squared units of the data, of independent Gaussian noise added to each feature.
+
+        Raises
+        ------
+        ValueError
+            If `num` is below 1, `noise_variance` is negative or not finite, or the network is a batch.
 
         Examples
         --------
@@ -172,14 +186,24 @@ class DeepLinearNetwork(eqx.Module):
         >>> x = net.sample(0, 3)
         >>> x.shape, bool(np.all(x[:, 0] == x[:, 1]))
         ((3, 2), True)
+        >>> noise = net.sample(0, 10_000, noise_variance=0.25) - net.sample(0, 10_000)
+        >>> bool(np.allclose(np.cov(noise.T), 0.25 * np.eye(2), atol=0.02))
+        True
         """
         if self.batch_shape:
             raise ValueError(
                 f"A batch of networks (batch shape {self.batch_shape}) cannot be sampled at once: use jax.vmap."
             )
         num = check_integer(num, "num", 1)
-        z = jax.random.normal(as_key(key), (num, self.latent_dim), self.weights[0].dtype)
+        if np.ndim(noise_variance):
+            raise ValueError(f"noise_variance must be one number, but has shape {np.shape(noise_variance)}.")
+        check_number(noise_variance, "noise_variance")
+        key, dtype = as_key(key), self.weights[0].dtype
+        z = jax.random.normal(key, (num, self.latent_dim), dtype)
         draws = z @ transpose(jnp.asarray(self.end_to_end))
+        if is_tracer(noise_variance) or noise_variance > 0:
+            noise = jax.random.normal(jax.random.fold_in(key, _NOISE_STREAM), (num, self.dim), dtype)
+            draws = draws + jnp.sqrt(jnp.asarray(noise_variance, dtype)) * noise
         return draws if self.mean is None else draws + jnp.asarray(self.mean)[None, :]
 
     def save(self, path: str | Path, *, beside: Mapping[str, Array] | None = None) -> None:
@@ -191,7 +215,7 @@ class DeepLinearNetwork(eqx.Module):
             File to write.
         beside : mapping of str to array, optional
             Arrays to keep in the same file under names of their own (those of the features, say); `load` does not read
-            them.
+            them. ``noise_variance``, the τ that the network was fitted with, is what ``deepbures sample`` draws with.
         """
         arrays = {f"weight_{i}": np.asarray(weight) for i, weight in enumerate(self.weights, 1)}
         if self.mean is not None:
