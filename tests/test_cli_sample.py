@@ -72,7 +72,7 @@ def whitened_gap(x: np.ndarray, covariance: np.ndarray, mean: np.ndarray) -> tup
 
     With y = C^{−1/2}(x − μ) standard normal and a unit vector v, N vᵀ(YᵀY/N)v ~ χ²_N. Laurent and Massart (2000):
     P(|χ²_N/N − 1| > 2 √(t/N) + 2 t/N) ≤ 2 exp(−t). Over v = e_i and (e_i ± e_j)/√2, less than 2 n² directions, a
-    failure has probability below 1e-9 for t = log(4 n² 1e9); off-diagonal entries are half the difference of two such forms.
+    failure has probability below 1e-9 for t = log(4 n² 1e9); off-diagonal entries are half the difference of two of them.
     """
     values, vectors = np.linalg.eigh(covariance)
     y = (x - mean) @ vectors / np.sqrt(values)
@@ -175,9 +175,7 @@ def test_a_model_that_does_not_say_its_tau(call, network, tmp_path):
     assert call("sample", "model.npz", "--num", 3, "--out", "x.npy", "--overwrite", "--json").json["tau"] is None
     done = call("sample", "model.npz", "--num", 3, "--out", "y.npy", "--noise", "tau")
     assert done.code == 2 and "model.npz does not say with which tau it was fitted" in done.err
-    network.save(
-        tmp_path / "model.npz", beside={"noise_variance": np.float64(0.25)}
-    )  # as from Python, with what is known there
+    network.save(tmp_path / "model.npz", beside={"noise_variance": np.float64(0.25)})  # from Python, where it is known
     assert call("sample", "model.npz", "--num", 3, "--out", "y.npy", "--json").json["noise_variance"] == 0.25
 
 
