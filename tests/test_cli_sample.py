@@ -72,7 +72,7 @@ def whitened_gap(x: np.ndarray, covariance: np.ndarray, mean: np.ndarray) -> tup
 
     With y = C^{−1/2}(x − μ) standard normal and a unit vector v, N vᵀ(YᵀY/N)v ~ χ²_N. Laurent and Massart (2000):
     P(|χ²_N/N − 1| > 2 √(t/N) + 2 t/N) ≤ 2 exp(−t). Over v = e_i and (e_i ± e_j)/√2, less than 2 n² directions, a
-    failure has probability below 1e-9 for t = log(4 n² 1e9); off-diagonal entries are half the difference of two of them.
+    failure has probability below 1e-9 for t = log(4 n² 1e9); off-diagonal entries are half a difference of two of them.
     """
     values, vectors = np.linalg.eigh(covariance)
     y = (x - mean) @ vectors / np.sqrt(values)
