@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from deepbures.metric._factors import squared_distance_of_graded
 from deepbures.metric._frechet import moments
+from deepbures.metric._libraries import in_full_precision
+from deepbures.metric._torch_rules import product
 from deepbures.model import DeepLinearNetwork, Target
 
 __all__ = ["BuresWassersteinLoss", "from_torch", "to_torch"]
@@ -134,6 +136,10 @@ class BuresWassersteinLoss(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """The loss of a batch (N, n) or (N, ...): a scalar."""
         x = self._checked(features)
+        with in_full_precision(x):
+            return self._of_batch(x)
+
+    def _of_batch(self, x: Tensor) -> Tensor:
         row, more, factor = moments(x, self.unbiased)
         mean = (row + more)[0]
         if self.decay is None or not self.training:
@@ -166,12 +172,13 @@ class BuresWassersteinLoss(nn.Module):
             return squared_distance_of_graded(self.basis * self.roots, factor)
         # The exact loss of [G, √τ I]. In the eigenbasis of the target it splits: there, and outside of its range, where
         # the target is zero and each direction costs its own variance.
-        inside = self.basis.mT @ factor
+        inside = product(self.basis.mT, factor)
         noise = math.sqrt(self.tau) * torch.eye(len(self.roots), dtype=factor.dtype, device=factor.device)
         value = squared_distance_of_graded(torch.diag(self.roots), torch.cat([inside, noise], dim=-1))
         missing = self.dim - len(self.roots)
         if missing:
-            value = value + ((factor - self.basis @ inside) ** 2).sum() + missing * self.tau
+            # (A tensor: to a number PyTorch gives a tangent in double precision.)
+            value = value + ((factor - product(self.basis, inside)) ** 2).sum() + value.new_full((), missing * self.tau)
         return value
 
     def _decay_of(self, num: int) -> float:

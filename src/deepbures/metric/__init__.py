@@ -1,8 +1,8 @@
 """Distances and optimal maps between covariances: of matrices, factors and samples, in any array library.
 
-Nothing here knows of targets or networks. Arguments are plain arrays of NumPy, PyTorch or JAX (CuPy
-by the array API), of one dtype, with leading batch
-dimensions that broadcast; results are of the same library and precision.
+Nothing here knows of targets or networks. Arguments are plain arrays of NumPy, PyTorch or JAX (CuPy by the array API),
+of one library and dtype (NumPy's beside JAX's become JAX's), with leading batch dimensions that broadcast; results are
+of the same library and precision.
 """
 
 from deepbures.metric._covariances import bures_wasserstein_distance as bures_wasserstein_distance

@@ -13,7 +13,9 @@ interface. Both orders come from one decomposition, whose vectors are never diff
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace
+
+from deepbures.metric._libraries import device_of
 
 Array = Any
 Pieces = tuple[Array, ...]
@@ -75,4 +77,4 @@ class Kernel(ABC):
 def identity_like(a: Array) -> Array:
     """The identity of the last axis of `a`."""
     xp, size = array_namespace(a), a.shape[-1]
-    return xp.reshape(xp.eye(size, dtype=a.dtype, device=device(a)), (1,) * (a.ndim - 2) + (size, size))
+    return xp.reshape(xp.eye(size, dtype=a.dtype, device=device_of(a)), (1,) * (a.ndim - 2) + (size, size))

@@ -4,12 +4,12 @@ import functools
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace
 
 from deepbures.metric._covariances import divide, graded_factor
 from deepbures.metric._factors import NO_CANCELLATION
 from deepbures.metric._kernel import Kernel, Pieces
-from deepbures.metric._libraries import detached, is_differentiated, is_traced
+from deepbures.metric._libraries import detached, device_of, in_full_precision, is_differentiated, is_traced, values_of
 from deepbures.metric._nearest import checked_covariances
 from deepbures.metric._procrustes import adjoint, squared_distance, squared_norm
 from deepbures.metric._rules import distance
@@ -143,11 +143,14 @@ def _check_products(a: Array) -> None:
 
     A pass over the entries for each check would take longer than what they are checked for.
     """
-    if is_traced(a):
-        return
-    a = detached(a)
+    with values_of(a) as can_look, in_full_precision(a):
+        if can_look:
+            _compare_products(detached(a))
+
+
+def _compare_products(a: Array) -> None:
     xp, size = array_namespace(a), a.shape[-1]
-    probe = xp.astype(xp.asarray(_probe(size), device=device(a)), a.dtype)
+    probe = xp.astype(xp.asarray(_probe(size), device=device_of(a)), a.dtype)
     with np.errstate(all="ignore"):
         forward, backward = a @ probe, adjoint(adjoint(probe) @ a)
     if not bool(xp.all(xp.isfinite(forward))):

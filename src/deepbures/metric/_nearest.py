@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from array_api_compat import array_namespace
 
 from deepbures.metric._cholesky import cholesky_factor
-from deepbures.metric._libraries import detached, is_traced
+from deepbures.metric._libraries import detached, in_full_precision, is_traced
 from deepbures.metric._procrustes import adjoint
 from deepbures.metric._validation import (
     asymmetry,
@@ -130,7 +130,8 @@ def _clipped(a: Array, name: str, tolerance: float) -> tuple[Array, Array]:
     negative = xp.where(eigenvalues < 0, eigenvalues, xp.zeros_like(eigenvalues))
     # Taken from A, which keeps the digits of the rest, and as a constant: an eigenvector has no derivative where
     # eigenvalues meet.
-    taken = (vectors * xp.astype(negative, vectors.dtype)[..., None, :]) @ adjoint(vectors)
+    with in_full_precision(vectors):
+        taken = (vectors * xp.astype(negative, vectors.dtype)[..., None, :]) @ adjoint(vectors)
     return (a if _is_zero(negative) else a - (taken + adjoint(taken)) / 2), negative[..., 0]
 
 

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace
 
 from deepbures.metric._covariances import squared_bures_wasserstein
 from deepbures.metric._factors import squared_bures_wasserstein_factors
+from deepbures.metric._libraries import device_of
 from deepbures.metric._nearest import checked_covariances
 from deepbures.metric._scaling import rooted
 from deepbures.metric._validation import check_matrices, floating_arrays
@@ -186,7 +187,7 @@ def _pairwise(
 def _within(function: Callable[[Array, Array], Array], x: Array, xp: Any) -> Array:
     count = x.shape[0]
     upper = [(i, j) for i in range(count) for j in range(i + 1, count)]
-    place = device(x)
+    place = device_of(x)
     zero = xp.zeros(1, dtype=xp.real(x[0, 0, :0]).dtype if _is_complex(x, xp) else x.dtype, device=place)
     per_block = max(1, _BLOCK_ENTRIES // max(1, x.shape[1] * x.shape[2]))
     values = [zero]

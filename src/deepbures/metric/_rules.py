@@ -4,21 +4,23 @@ import importlib
 from typing import Any
 
 from deepbures.metric._kernel import Kernel
-from deepbures.metric._libraries import is_differentiated, is_torch
+from deepbures.metric._libraries import in_full_precision, is_differentiated, is_torch
 
 Array = Any
 
 
 def distance(kernel: Kernel, x: Array, y: Array) -> Array:
     """D(x, y), differentiable where the library of the arguments differentiates."""
-    return _rules(x).distance(kernel, x, y) if is_differentiated(x, y) else kernel.value(x, y)
+    with in_full_precision(x):
+        return _rules(x).distance(kernel, x, y) if is_differentiated(x, y) else kernel.value(x, y)
 
 
 def optimal_map(kernel: Kernel, x: Array, y: Array) -> Array:
     """M_x, likewise."""
-    if is_differentiated(x, y):
-        return _rules(x).optimal_map(kernel, x, y)
-    return kernel.map(0, x, y, kernel.decompose(x, y))
+    with in_full_precision(x):
+        if is_differentiated(x, y):
+            return _rules(x).optimal_map(kernel, x, y)
+        return kernel.map(0, x, y, kernel.decompose(x, y))
 
 
 def _rules(x: Array) -> Any:

@@ -4,12 +4,15 @@ The backward of the distance calls the maps, the backward of the maps calls thei
 the forward pass is kept for both. A third derivative would go through singular vectors; it is refused.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.autograd import Function
 
 from deepbures.metric._kernel import THIRD_DERIVATIVE, Kernel
+from deepbures.metric._libraries import in_full_precision
 
 Array = torch.Tensor
 
@@ -30,10 +33,28 @@ def optimal_map(kernel: Kernel, x: Array, y: Array) -> Array:
     return first
 
 
+def product(matrix: Array, x: Array) -> Array:
+    """The product of a constant matrix and x, without autocast in its derivatives either."""
+    result: Array = _Product.apply(matrix, x)
+    return result
+
+
+def _uncast(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """A forward method without autocast: `backward` may be called where it is on, and calls others forward."""
+
+    @functools.wraps(forward)
+    def wrapped(*arguments: Any) -> Any:
+        with in_full_precision(arguments[-1]):
+            return forward(*arguments)
+
+    return wrapped
+
+
 class _Distance(Function):
     """(D, pieces of the decomposition); only D has a derivative."""
 
     @staticmethod
+    @_uncast
     def forward(kernel: Kernel, x: Array, y: Array) -> tuple[Array, ...]:
         pieces = kernel.decompose(x, y)
         return kernel.value_from(x, y, pieces), *pieces
@@ -77,6 +98,7 @@ class _Map(Function):
     """M_x or M_y, from the pieces of the decomposition."""
 
     @staticmethod
+    @_uncast
     def forward(kernel: Kernel, which: int, x: Array, y: Array, *pieces: Array) -> Array:
         return kernel.map(which, x, y, pieces)
 
@@ -124,6 +146,7 @@ class _Linear(Function):
 
 class _PullBack(_Linear):
     @staticmethod
+    @_uncast
     def forward(kernel: Kernel, x: Array, y: Array, px: Array, py: Array, *pieces: Array) -> tuple[Array, Array]:
         return kernel.pull_back(x, y, pieces, px, py)
 
@@ -134,12 +157,38 @@ class _PullBack(_Linear):
 
 class _PushForward(_Linear):
     @staticmethod
+    @_uncast
     def forward(kernel: Kernel, x: Array, y: Array, dx: Array, dy: Array, *pieces: Array) -> tuple[Array, Array]:
         return kernel.map_derivatives(x, y, pieces, dx, dy)
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, kernel: Kernel, *arguments: Array) -> Any:
         return _PushForward.apply(kernel, *_batch_first(info, in_dims[1:], *arguments)), (0, 0)
+
+
+class _Product(Function):
+    """A constant matrix times x."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    @_uncast
+    def forward(matrix: Array, x: Array) -> Array:
+        return matrix @ x
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(inputs[0])
+        ctx.save_for_forward(inputs[0])
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: Array) -> tuple[None, Array]:
+        return None, _Product.apply(ctx.saved_tensors[0].mT, cotangent)
+
+    @staticmethod
+    def jvp(ctx: Any, _: None, direction: Array) -> Array:
+        moved: Array = _Product.apply(ctx.saved_tensors[0], direction)
+        return moved
 
 
 def _refuse_nested_forward() -> None:

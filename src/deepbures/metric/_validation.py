@@ -1,16 +1,25 @@
 """What the metric accepts: arrays of one library and one floating dtype, of shapes that fit, with finite entries.
 
-Shapes, libraries and dtypes are always checked. Values are checked where they can be looked at, which is
-everywhere but inside a JAX transformation.
+Shapes, libraries and dtypes are always checked. Values are checked where they can be looked at: those of arrays that
+nothing is tracing, constants inside a transformation too.
 """
 
 import math
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device, is_array_api_obj, is_numpy_array
+from array_api_compat import array_namespace, is_array_api_obj, is_numpy_array
 
-from deepbures.metric._libraries import detached, is_differentiated, is_jax, is_traced
+from deepbures.metric._libraries import (
+    constants_of_jax,
+    detached,
+    device_of,
+    is_autocast,
+    is_differentiated,
+    is_jax,
+    is_traced,
+    values_of,
+)
 from deepbures.metric._procrustes import adjoint
 
 Array = Any
@@ -31,8 +40,15 @@ def rounding(array: Array, size: int) -> float:
 
 
 def floating_arrays(**given: Any) -> tuple[Array, ...]:
-    """The arguments as arrays of one library and one floating dtype; integers are promoted, lists are NumPy's."""
-    arrays = {name: _floating_array(value, name) for name, value in given.items()}
+    """The arguments as arrays of one library and one floating dtype.
+
+    Integers are promoted, lists are NumPy's, and NumPy's arrays beside those of JAX become JAX's, by its own rules: in
+    its precision, and promoted with the others as it promotes them.
+    """
+    arrays = {name: _numeric_array(value, name) for name, value in given.items()}
+    if any(is_jax(array) for array in arrays.values()) and any(is_numpy_array(array) for array in arrays.values()):
+        arrays = _in_jax(arrays)
+    arrays = {name: _with_floats(array) for name, array in arrays.items()}
     (first, reference), *others = arrays.items()
     for name, array in others:
         if array_namespace(array) is not array_namespace(reference):
@@ -45,15 +61,16 @@ def floating_arrays(**given: Any) -> tuple[Array, ...]:
                 f"All arguments must have one dtype, but {first} has {_dtype(reference, given[first])} and {name} has "
                 f"{_dtype(array, given[name])}. Convert one of them."
             )
-        if _device(array) != _device(reference):
+        if device_of(array) != device_of(reference):
             raise TypeError(
-                f"All arguments must be on one device, but {first} is on {_device(reference)} and {name} is on "
-                f"{_device(array)}. Move one of them."
+                f"All arguments must be on one device, but {first} is on {device_of(reference)} and {name} is on "
+                f"{device_of(array)}. Move one of them."
             )
     return tuple(arrays.values())
 
 
-def _floating_array(value: Any, name: str) -> Array:
+def _numeric_array(value: Any, name: str) -> Array:
+    """The argument as an array, of its own dtype, in which there is linear algebra or which can be promoted to one."""
     if is_numpy_array(value) or not is_array_api_obj(value):
         try:
             array = np.asarray(value)
@@ -67,10 +84,9 @@ def _floating_array(value: Any, name: str) -> Array:
     else:
         array = value
     xp = array_namespace(array)
-    if not xp.isdtype(array.dtype, ("real floating", "complex floating")):
-        # The library's own default: float64 for NumPy, for JAX whatever precision it is set to.
-        return xp.astype(array, xp.asarray(0.0).dtype)
-    if not any(array.dtype == getattr(xp, dtype) for dtype in _FLOATING):
+    if is_autocast(array) and array.dtype in (xp.float16, xp.bfloat16):
+        return xp.astype(array, xp.float32)  # as PyTorch does for operations that need the digits
+    if _is_floating(array) and not any(array.dtype == getattr(xp, dtype) for dtype in _FLOATING):
         raise TypeError(
             f"{name} has dtype {array.dtype}, in which there is no linear algebra. Convert it to one of float32, "
             "float64, complex64 or complex128."
@@ -78,9 +94,24 @@ def _floating_array(value: Any, name: str) -> Array:
     return array
 
 
-def _device(array: Array) -> Any:
-    # JAX moves what it has to by itself, or says why it cannot; under its transformations there is no device.
-    return None if is_jax(array) else device(array)
+def _in_jax(arrays: dict[str, Array]) -> dict[str, Array]:
+    """Arrays of JAX and of NumPy as arrays of JAX, of the dtype that JAX promotes them to."""
+    xp = array_namespace(*(array for array in arrays.values() if is_jax(array)))
+    with constants_of_jax():
+        common = xp.result_type(*arrays.values())
+        if len({array.dtype for array in arrays.values() if is_jax(array)}) > 1:
+            common = None  # two dtypes within JAX are refused, as ever
+        return {name: xp.asarray(array, dtype=common) for name, array in arrays.items()}
+
+
+def _with_floats(array: Array) -> Array:
+    # The library's own default: float64 for NumPy, for JAX whatever precision it is set to.
+    xp = array_namespace(array)
+    return array if _is_floating(array) else xp.astype(array, xp.asarray(0.0).dtype)
+
+
+def _is_floating(array: Array) -> bool:
+    return bool(array_namespace(array).isdtype(array.dtype, ("real floating", "complex floating")))
 
 
 def _kind(array: Array) -> str:
@@ -95,17 +126,21 @@ def _dtype(array: Array, given: Any) -> str:
 def check_finite(**arrays: Array) -> None:
     """Refuse NaN and infinities."""
     for name, array in arrays.items():
-        if is_traced(array):
-            continue
-        xp = array_namespace(array)
-        finite = xp.isfinite(array)
-        if not bool(xp.all(finite)):
-            count = int(xp.sum(xp.astype(~finite, xp.int32)))
-            index = tuple(int(axis[0]) for axis in xp.nonzero(~finite))
-            raise ValueError(
-                f"{name} has {count} entries that are not finite (NaN or infinite), the first at index {index}. "
-                "Remove or impute them first."
-            )
+        with values_of(array) as can_look:
+            if can_look:
+                _check_finite(array, name)
+
+
+def _check_finite(array: Array, name: str) -> None:
+    xp = array_namespace(array)
+    finite = xp.isfinite(array)
+    if not bool(xp.all(finite)):
+        count = int(xp.sum(xp.astype(~finite, xp.int32)))
+        index = tuple(int(axis[0]) for axis in xp.nonzero(~finite))
+        raise ValueError(
+            f"{name} has {count} entries that are not finite (NaN or infinite), the first at index {index}. "
+            "Remove or impute them first."
+        )
 
 
 def check_matrices(shape: str, **arrays: Array) -> None:
@@ -146,8 +181,14 @@ def check_square(**arrays: Array) -> None:
 
 
 def _hermitian_part(a: Array, name: str, tolerance: float) -> Array:
-    if is_traced(a):
-        return a / 2 + adjoint(a) / 2
+    with values_of(a) as can_look:
+        is_exact = can_look and _is_exactly_hermitian(a, name, tolerance)
+    # Derivatives are those of the Hermitian part, whether or not there is anything to take away.
+    return a if is_exact and not is_differentiated(a) else a / 2 + adjoint(a) / 2
+
+
+def _is_exactly_hermitian(a: Array, name: str, tolerance: float) -> bool:
+    """Whether each entry is its mirror image; what differs by more than the tolerance is refused."""
     xp = array_namespace(a)
     values = detached(a)
     gap = asymmetry(values)
@@ -157,9 +198,7 @@ def _hermitian_part(a: Array, name: str, tolerance: float) -> Array:
         largest = xp.max(xp.abs(values), axis=(-2, -1))
         if bool(xp.any(gap > tolerance * largest)):
             raise ValueError(not_hermitian(name, values, tolerance))
-    # Derivatives are those of the Hermitian part, whether or not there is anything to take away.
-    exact = not is_differentiated(a) and bool(xp.all(gap == 0))
-    return a if exact else a / 2 + adjoint(a) / 2
+    return bool(xp.all(gap == 0))
 
 
 def not_hermitian(name: str, a: Array, tolerance: float) -> str:
