@@ -46,7 +46,7 @@ CASES = {
     "pairs": (dbm.pairwise_squared_bures_wasserstein, (A[None], torch.stack([B, A]))),
     "pairs of factors": (dbm.pairwise_bures_wasserstein_distance_factors, (F[None], torch.stack([G, 2 * G]))),
     "rounded": (lambda a, b: dbm.squared_bures_wasserstein(a, b, rtol=0.1), (A - 0.05 * torch.eye(16), B)),
-    "nearest": (lambda a: dbm.nearest_covariance(a, rtol=0.1).covariance, (gram(16, 8) - 0.05 * torch.eye(16),)),
+    "nearest": (lambda a: dbm.nearest_covariance(a, rtol=0.1).covariance ** 2, (gram(16, 8) - 0.05 * torch.eye(16),)),
     "loss": (BuresWassersteinLoss(Y), (X,)),
     "smoothed loss": (BuresWassersteinLoss(Y, tau=0.1), (X,)),
     "loss, low rank": (BuresWassersteinLoss(Y[:5], tau=0.1, unbiased=True), (X,)),
