@@ -1,0 +1,188 @@
+"""Files of samples: a writer for each suffix, and a folder of images."""
+
+import contextlib
+import csv
+import gzip
+import io
+import os
+import re
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import numpy as np
+
+from deepbures.datasets import Features
+
+
+class Draws(Protocol):
+    """Samples in blocks of rows, and what their columns are.
+
+    Every column is rounded to its type in `dtypes`; `dtype` holds them all. `names` are those of a table, which always
+    has some; `features` tells which of them the data had.
+    """
+
+    num: int
+    names: list[str]
+    dtypes: list[np.dtype]
+    dtype: np.dtype
+    features: Features
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Blocks of rows."""
+
+
+def _stream_npy(file: IO[bytes], draws: Draws) -> None:
+    # Not a memory map: on a full disk, writing to one ends the process without an error.
+    header = {"descr": np.lib.format.dtype_to_descr(draws.dtype), "fortran_order": False}
+    np.lib.format.write_array_header_1_0(file, header | {"shape": (draws.num, len(draws.names))})
+    for block in draws:
+        file.write(block.data)
+
+
+def _write_npy(path: Path, draws: Draws) -> None:
+    with path.open("wb") as file:
+        _stream_npy(file, draws)
+
+
+def _write_npz(path: Path, draws: Draws) -> None:
+    known = draws.features.to_arrays()
+    with zipfile.ZipFile(path, "w") as archive:
+        with archive.open(_entry("samples"), "w", force_zip64=True) as file:
+            _stream_npy(file, draws)
+        for name in ("feature_names", "image_shape"):
+            if name in known:
+                with archive.open(_entry(name), "w") as file:
+                    np.lib.format.write_array(file, known[name], allow_pickle=False)
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    return zipfile.ZipInfo(f"{name}.npy")  # with its fixed date: same seed, same bytes
+
+
+def _text_writer(delimiter: str, *, is_compressed: bool) -> Callable[[Path, Draws], None]:
+    def write(path: Path, draws: Draws) -> None:
+        # Enough digits to read the same bits again.
+        formats = [f"%.{9 if dtype.itemsize == 4 else 17}g" for dtype in draws.dtypes]
+        with contextlib.ExitStack() as stack:
+            raw: Any = stack.enter_context(path.open("wb"))
+            if is_compressed:  # without name and date: same seed, same bytes
+                raw = stack.enter_context(gzip.GzipFile("", "wb", 6, raw, mtime=0))
+            file = stack.enter_context(io.TextIOWrapper(raw, encoding="utf-8", newline=""))
+            csv.writer(file, delimiter=delimiter, lineterminator="\n").writerow(draws.names)
+            for block in draws:
+                np.savetxt(file, block, delimiter=delimiter, fmt=formats)
+
+    return write
+
+
+def _write_parquet(path: Path, draws: Draws) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pairs = zip(draws.names, draws.dtypes, strict=True)
+    schema = pa.schema([(name, pa.from_numpy_dtype(dtype)) for name, dtype in pairs])
+    with pq.ParquetWriter(path, schema) as writer:
+        for block in draws:
+            columns = [column.astype(dtype) for column, dtype in zip(block.T, draws.dtypes, strict=True)]
+            writer.write_table(pa.table(columns, schema=schema))
+
+
+WRITERS: dict[str, Callable[[Path, Draws], None]] = {
+    ".npy": _write_npy,
+    ".npz": _write_npz,
+    ".csv": _text_writer(",", is_compressed=False),
+    ".tsv": _text_writer("\t", is_compressed=False),
+    ".csv.gz": _text_writer(",", is_compressed=True),
+    ".tsv.gz": _text_writer("\t", is_compressed=True),
+    ".parquet": _write_parquet,
+}
+
+
+def suffix_of(out: Path) -> str:
+    """The suffix in small letters, with the one before it where it tells of a compression."""
+    return "".join(out.suffixes[-2:] if out.suffix.lower() == ".gz" else out.suffixes[-1:]).lower()
+
+
+def least_bytes(out: Path, draws: Draws) -> int:
+    """What a file takes at least; in text, a number takes two bytes. Zero for what is compressed."""
+    item = {".npy": draws.dtype.itemsize, ".npz": draws.dtype.itemsize, ".csv": 2, ".tsv": 2}.get(suffix_of(out), 0)
+    return draws.num * len(draws.names) * item
+
+
+def require_packages(*, is_parquet: bool, is_images: bool) -> None:
+    """Refuse what cannot be written, before any work."""
+    if is_parquet:
+        try:
+            import pyarrow.parquet  # noqa: F401
+        except ImportError:
+            raise ImportError(
+                'Writing .parquet needs pyarrow: pip install "deepbures[data]", or choose .npy.'
+            ) from None
+    if is_images:
+        try:
+            import PIL.Image  # noqa: F401
+        except ImportError:
+            raise ImportError('Writing images needs pillow: pip install "deepbures[data]", or choose .npy.') from None
+
+
+# ---------------------------------------------------------------------- images
+
+
+def write_images(folder: Path, draws: Draws) -> float:
+    """Write each draw as an image 1.png, 2.png, … (with leading zeros), and return the share of clipped values.
+
+    The range of the pixels is that of the data; 8 bits a channel. The images are written into a temporary folder, and
+    moved when all are whole. Of an existing folder, numbered images are replaced, and nothing else is touched.
+    """
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir()
+        clipped = _fill(temporary, draws)
+        if not folder.exists():
+            os.replace(temporary, folder)
+            return clipped
+        for path in _numbered(folder):
+            path.unlink()
+        for path in temporary.iterdir():
+            os.replace(path, folder / path.name)
+        return clipped
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(folder)) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _fill(folder: Path, draws: Draws) -> float:
+    from PIL import Image
+
+    shape, (low, high) = draws.features.image_shape, draws.features.pixel_range or (0.0, 1.0)
+    assert shape is not None  # by the check of the arguments; tells the type checker
+    digits, number, clipped = len(str(draws.num)), 0, 0
+    for block in draws:
+        pixels = (block - low) / ((high - low) or 1.0)
+        clipped += int(((pixels < 0) | (pixels > 1)).sum())
+        bytes_ = np.round(255 * np.clip(pixels, 0, 1)).astype(np.uint8)
+        for row in bytes_:
+            number += 1
+            Image.fromarray(row.reshape(shape)).save(folder / f"{number:0{digits}}.png")
+    return clipped / (draws.num * len(draws.names))
+
+
+def _numbered(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if re.fullmatch(r"\d+\.png", path.name)]
+
+
+def check_images(features: Features, model: Path) -> None:
+    """Refuse to write images of what are none."""
+    shape = features.image_shape
+    if shape is None:
+        raise ValueError(
+            f"{model} was fitted to data that are not images, as far as it knows: leave --images out, and choose --out "
+            "samples.npy or another file."
+        )
+    if len(shape) != 2 and not (len(shape) == 3 and shape[2] in (3, 4)):
+        raise ValueError(f"{model} was fitted to arrays of shape {shape}, which are no images: leave --images out.")
