@@ -43,9 +43,9 @@ def test_tables_are_read_by_others_and_by_us(tmp_path, model, suffix):
     names = ("a", "b, c", "größe", "d", "e", "f")
     folder, out = model(Features(names=names)), tmp_path / f"x.{suffix}"
     assert sample(folder, out) == 0
-    read = pandas.read_csv(out, sep="\t" if "tsv" in suffix else ",", float_precision="round_trip")
+    read = pandas.read_csv(out, sep="\t" if "tsv" in suffix else ",")
     assert tuple(read) == names
-    np.testing.assert_array_equal(read.to_numpy(), expected(folder))
+    np.testing.assert_allclose(read.to_numpy(), expected(folder), rtol=1e-15)
     data = load_dataset(out)
     assert data.feature_names == names
     np.testing.assert_array_equal(data.samples, expected(folder))

@@ -222,7 +222,9 @@ def sample(
     context: typer.Context,
     model: Annotated[Path, typer.Argument(help="Folder of a run, or its model.npz.", metavar="MODEL")],
     num: Annotated[int, typer.Option(help="Number of draws.")],
-    out: Annotated[Path, typer.Option(help="File to write: .npy, .npz, .csv or .parquet.")],
+    out: Annotated[
+        Path, typer.Option(help="File to write: .npy, .npz, .csv, .tsv, .csv.gz, .tsv.gz or .parquet; or a folder.")
+    ],
     seed: _Seed = 0,
     noise: Annotated[
         Noise | None,
@@ -232,6 +234,9 @@ def sample(
             show_default="tau, where the model has one",
         ),
     ] = None,
+    images: Annotated[
+        bool, typer.Option("--images", help="Write each draw as a .png file into the folder --out.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     as_json: _Json = False,
     debug: _Debug = False,
@@ -250,6 +255,7 @@ def sample(
             out,
             seed,
             noise=None if noise is None else noise.value,
+            as_images=images,
             overwrite=overwrite,
             call=context.obj,
             display=display,

@@ -1,12 +1,9 @@
 """`deepbures sample`: draws from a model, to a file."""
 
-import contextlib
-import csv
 import shutil
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import typer
@@ -14,9 +11,10 @@ import typer
 from deepbures.cli._messages import Invocation, WorkError
 from deepbures.cli._progress import Display
 from deepbures.cli._show import count
+from deepbures.cli._writers import check_images, check_out, least_bytes, write_file, write_images
 from deepbures.datasets import Features
 from deepbures.model import DeepLinearNetwork
-from deepbures.runs import StoredModel, plain, read_model, write_atomically
+from deepbures.runs import StoredModel, plain, read_model
 
 _VALUES_PER_BLOCK = 2**22
 """Numbers that are in memory at once. Part of what "same seed, same bits" means: draws of other blocks differ."""
@@ -60,10 +58,17 @@ class _Draws:
 
     def _as_stored(self, block: np.ndarray) -> np.ndarray:
         """Draws rounded to the types of their columns, in one array of a type that holds them all."""
-        rounded = np.array(block, dtype=self.dtype, order="C")
-        for narrow in {dtype for dtype in self.dtypes if dtype != self.dtype}:
-            columns = [dtype == narrow for dtype in self.dtypes]
-            rounded[:, columns] = rounded[:, columns].astype(narrow)
+        try:
+            with np.errstate(over="raise"):
+                rounded = np.array(block, dtype=self.dtype, order="C")
+                for narrow in {dtype for dtype in self.dtypes if dtype != self.dtype}:
+                    columns = [dtype == narrow for dtype in self.dtypes]
+                    rounded[:, columns] = rounded[:, columns].astype(narrow)
+        except FloatingPointError:
+            raise WorkError(
+                "The draws are beyond the range of float32, the type of the data: scale the data down, or fit them as "
+                "float64."
+            ) from None
         return rounded
 
     def _key(self, index: int) -> int:
@@ -73,70 +78,9 @@ class _Draws:
         return int(words[0] >> np.uint64(1))
 
 
-def _stream_npy(file: IO[bytes], draws: _Draws) -> None:
-    # Not a memory map: on a full disk, writing to one ends the process without an error.
-    header = {"descr": np.lib.format.dtype_to_descr(draws.dtype), "fortran_order": False}
-    np.lib.format.write_array_header_1_0(file, header | {"shape": (draws.num, draws.network.dim)})
-    for block in draws:
-        file.write(block.data)
-
-
-def _write_npy(path: Path, draws: _Draws) -> None:
-    with path.open("wb") as file:
-        _stream_npy(file, draws)
-
-
-def _write_npz(path: Path, draws: _Draws) -> None:
-    known = draws.features.to_arrays()
-    with zipfile.ZipFile(path, "w") as archive:
-        with archive.open(_entry("samples"), "w", force_zip64=True) as file:
-            _stream_npy(file, draws)
-        for name in ("feature_names", "image_shape"):
-            if name in known:
-                with archive.open(_entry(name), "w") as file:
-                    np.lib.format.write_array(file, known[name], allow_pickle=False)
-
-
-def _entry(name: str) -> zipfile.ZipInfo:
-    return zipfile.ZipInfo(f"{name}.npy")  # with its fixed date: same seed, same bytes
-
-
-def _write_csv(path: Path, draws: _Draws) -> None:
-    # Enough digits to read the same bits again.
-    formats = [f"%.{9 if dtype.itemsize == 4 else 17}g" for dtype in draws.dtypes]
-    with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerow(draws.names)
-        for block in draws:
-            np.savetxt(file, block, delimiter=",", fmt=formats)
-
-
-def _write_parquet(path: Path, draws: _Draws) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    pairs = zip(draws.names, draws.dtypes, strict=True)
-    schema = pa.schema([(name, pa.from_numpy_dtype(dtype)) for name, dtype in pairs])
-    with pq.ParquetWriter(path, schema) as writer:
-        for block in draws:
-            columns = [column.astype(dtype) for column, dtype in zip(block.T, draws.dtypes, strict=True)]
-            writer.write_table(pa.table(columns, schema=schema))
-
-
-_WRITERS: dict[str, Callable[[Path, _Draws], None]] = {
-    ".npy": _write_npy,
-    ".npz": _write_npz,
-    ".csv": _write_csv,
-    ".parquet": _write_parquet,
-}
-
-
 def _check_space(out: Path, draws: _Draws) -> None:
-    """Refuse what cannot fit on the disk, before hours of writing. In text, a number takes two bytes at least.
-
-    Parquet files are not judged: they are compressed.
-    """
-    least = {".npy": draws.dtype.itemsize, ".npz": draws.dtype.itemsize, ".csv": 2}.get(out.suffix.lower(), 0)
-    needed, free = draws.num * draws.network.dim * least, shutil.disk_usage(out.parent).free
+    """Refuse what cannot fit on the disk, before hours of writing. What is compressed is not judged."""
+    needed, free = least_bytes(out, draws), shutil.disk_usage(out.parent).free
     if needed > free:
         raise WorkError(
             f"{out} would take {needed / 2**30:.3g} GiB, but {free / 2**30:.3g} GiB are free there: lower --num, or "
@@ -151,31 +95,24 @@ def run_sample(
     seed: int,
     *,
     noise: str | None,
+    as_images: bool,
     overwrite: bool,
     call: Invocation,
     display: Display,
 ) -> dict[str, Any]:
     """Check the arguments, draw and write."""
-    writer = _WRITERS.get(out.suffix.lower())
-    if writer is None:
-        raise ValueError(f"--out must end in {', '.join(_WRITERS)}, but {out} was given.")
-    if out.is_dir():
-        raise ValueError(f"--out must be a file, but {out} is a folder.")
-    if out.exists() and not overwrite:
-        raise ValueError(f"{out} exists: choose another --out, or pass --overwrite to replace it.")
-    if not out.parent.is_dir():
-        raise ValueError(f"There is no folder {out.parent}: make it, or choose another --out.")
-    if writer is _write_parquet:
-        _require_pyarrow()
+    check_out(out, as_images=as_images, overwrite=overwrite)
     stored = read_model(model)
     noise_variance = _noise_variance(stored, noise, model)
+    if as_images:
+        check_images(stored.features, model)
     doubt = _doubt(stored, model)
     if doubt is not None:
         call.warn(doubt)
     display.stage("sampling")
     draws = _Draws(stored.network, stored.features, num=num, seed=seed, noise_variance=noise_variance, display=display)
     _check_space(out, draws)
-    write_atomically(out, lambda path: writer(path, draws))
+    written = write_images(out, draws) if as_images else write_file(out, draws)
     result = {
         "model": str(model),
         "out": str(out),
@@ -186,6 +123,8 @@ def run_sample(
         "tau": stored.noise_variance,
         "status": stored.status,
         "relative_excess": stored.relative_excess,
+        "dtype": str(draws.dtype),
+        **written,
         "warnings": list(call.warnings),
     }
     return dict(plain(result))
@@ -230,11 +169,7 @@ def show_sample(result: dict[str, Any]) -> None:
     else:
         noise = f", without the smoothing tau = {result['tau']:g}" if result["tau"] else ""
     typer.echo(f"{count(result['num'], 'sample')} of {count(result['dim'], 'feature')}{noise}: {result['out']}")
-
-
-def _require_pyarrow() -> None:
-    with contextlib.suppress(ImportError):
-        import pyarrow.parquet  # noqa: F401
-
-        return
-    raise ImportError('Writing .parquet needs pyarrow: pip install "deepbures[data]", or choose .npy.')
+    if result.get("clipped"):
+        low, high = result["pixel_range"]
+        share = f"{100 * result['clipped']:.3g} % of the values"
+        typer.echo(f"{share} clipped to the range of the data, {low:g} to {high:g}.")

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import gzip
+import importlib
 import io
 import os
 import re
@@ -15,6 +16,7 @@ from typing import IO, Any, Protocol
 import numpy as np
 
 from deepbures.datasets import Features
+from deepbures.runs import write_atomically
 
 
 class Draws(Protocol):
@@ -112,27 +114,51 @@ def least_bytes(out: Path, draws: Draws) -> int:
     return draws.num * len(draws.names) * item
 
 
-def require_packages(*, is_parquet: bool, is_images: bool) -> None:
+def check_out(out: Path, *, as_images: bool, overwrite: bool) -> None:
     """Refuse what cannot be written, before any work."""
-    if is_parquet:
-        try:
-            import pyarrow.parquet  # noqa: F401
-        except ImportError:
-            raise ImportError(
-                'Writing .parquet needs pyarrow: pip install "deepbures[data]", or choose .npy.'
-            ) from None
-    if is_images:
-        try:
-            import PIL.Image  # noqa: F401
-        except ImportError:
-            raise ImportError('Writing images needs pillow: pip install "deepbures[data]", or choose .npy.') from None
+    if as_images:
+        _check_folder(out, overwrite=overwrite)
+    else:
+        _check_file(out, overwrite=overwrite)
+    if not out.parent.is_dir():
+        raise ValueError(f"There is no folder {out.parent}: make it, or choose another --out.")
+    module = "PIL.Image" if as_images else {".parquet": "pyarrow.parquet"}.get(suffix_of(out))
+    try:
+        importlib.import_module(module or "numpy")
+    except ImportError:
+        what, package = ("images", "pillow") if as_images else (".parquet", "pyarrow")
+        raise ImportError(f'Writing {what} needs {package}: pip install "deepbures[data]", or choose .npy.') from None
+
+
+def _check_file(out: Path, *, overwrite: bool) -> None:
+    if suffix_of(out) not in WRITERS:
+        raise ValueError(f"--out must end in {', '.join(WRITERS)}, or be a folder with --images, but {out} was given.")
+    if out.is_dir():
+        raise ValueError(f"--out must be a file, but {out} is a folder.")
+    if out.exists() and not overwrite:
+        raise ValueError(f"{out} exists: choose another --out, or pass --overwrite to replace it.")
+
+
+def _check_folder(out: Path, *, overwrite: bool) -> None:
+    if out.is_file():
+        raise ValueError(f"{out} is a file, but --images writes a folder: choose another --out.")
+    if out.is_dir() and any(out.iterdir()) and not overwrite:
+        raise ValueError(
+            f"{out} is not empty: choose another --out, or pass --overwrite to replace the numbered images in it."
+        )
+
+
+def write_file(out: Path, draws: Draws) -> dict[str, Any]:
+    """Write the draws as the suffix tells; there is nothing more to say of them."""
+    write_atomically(out, lambda path: WRITERS[suffix_of(out)](path, draws))
+    return {}
 
 
 # ---------------------------------------------------------------------- images
 
 
-def write_images(folder: Path, draws: Draws) -> float:
-    """Write each draw as an image 1.png, 2.png, … (with leading zeros), and return the share of clipped values.
+def write_images(folder: Path, draws: Draws) -> dict[str, Any]:
+    """Write each draw as an image 1.png, 2.png, … (with leading zeros); return their shape, range and share clipped.
 
     The range of the pixels is that of the data; 8 bits a channel. The images are written into a temporary folder, and
     moved when all are whole. Of an existing folder, numbered images are replaced, and nothing else is touched.
@@ -142,24 +168,29 @@ def write_images(folder: Path, draws: Draws) -> float:
     try:
         temporary.mkdir()
         clipped = _fill(temporary, draws)
-        if not folder.exists():
+        if folder.exists():
+            for path in _numbered(folder):
+                path.unlink()
+            for path in temporary.iterdir():
+                os.replace(path, folder / path.name)
+        else:
             os.replace(temporary, folder)
-            return clipped
-        for path in _numbered(folder):
-            path.unlink()
-        for path in temporary.iterdir():
-            os.replace(path, folder / path.name)
-        return clipped
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), str(folder)) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+    features = draws.features
+    return {"image_shape": features.image_shape, "pixel_range": _pixel_range(features), "clipped": clipped}
+
+
+def _pixel_range(features: Features) -> tuple[float, float]:
+    return features.pixel_range or (0.0, 1.0)
 
 
 def _fill(folder: Path, draws: Draws) -> float:
     from PIL import Image
 
-    shape, (low, high) = draws.features.image_shape, draws.features.pixel_range or (0.0, 1.0)
+    shape, (low, high) = draws.features.image_shape, _pixel_range(draws.features)
     assert shape is not None  # by the check of the arguments; tells the type checker
     digits, number, clipped = len(str(draws.num)), 0, 0
     for block in draws:
