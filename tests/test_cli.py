@@ -777,7 +777,7 @@ def test_covariance_of_the_samples_is_that_of_the_model(call, model, tmp_path):
         (["--num", 0, "--out", "x.npy"], "--num must be at least 1 and below 2⁶³, but 0 was given."),
         (["--num", 2**63, "--out", "x.npy"], "below 2⁶³, but 9223372036854775808 was given."),
         (["--num", 5, "--out", "x.npy", "--seed", -1], "--seed must be at least 0"),
-        (["--num", 5, "--out", "x.txt"], "--out must end in .npy, .npz, .csv, .parquet, but x.txt was given."),
+        (["--num", 5, "--out", "x.txt"], "or be a folder with --images, but x.txt was given."),
         (["--num", 5, "--out", "x"], "--out must end in .npy"),
         (["--num", 5, "--out", "model.npz"], "model.npz exists: choose another --out, or pass --overwrite"),
         (["--num", 5, "--out", "folder.npy"], "--out must be a file, but folder.npy is a folder."),
