@@ -103,6 +103,16 @@ def test_rows_of_data_are_no_header(tmp_path, rng, kind):
     np.testing.assert_array_equal(data.samples, np.loadtxt(io.StringIO(path.read_text()), delimiter=",", ndmin=2))
 
 
+def test_quotation_marks_tell_names(tmp_path):
+    for names in ("1,2", "3,1"):
+        quoted = ",".join(f'"{name}"' for name in names.split(","))
+        (tmp_path / "x.csv").write_text(f"{quoted}\n5,3\n7,1\n")
+        with pytest.raises(ValueError, match="in quotation marks, and the rows below are not"):
+            load_dataset(tmp_path / "x.csv")
+        (tmp_path / "x.csv").write_text(f'{quoted}\n"5","3"\n"7","1"\n')
+        assert load_dataset(tmp_path / "x.csv").num_samples == 3
+
+
 @pytest.mark.parametrize("draw", ["normal", "integers", "rounded"])
 @pytest.mark.parametrize("dim", [2, 3, 4, 8])
 def test_random_data_are_hardly_ever_in_doubt(rng, draw, dim):
@@ -246,3 +256,24 @@ def test_matrices_have_headers_too(tmp_path):
     np.testing.assert_array_equal(load_matrix(tmp_path / "x.csv"), [[1, 2, 3]])
     (tmp_path / "x.csv").write_text("1,2\n3,4\n")
     np.testing.assert_array_equal(load_matrix(tmp_path / "x.csv", header=True), [[3, 4]])
+
+
+@pytest.mark.parametrize("options", [[], ["--covariances"]])
+def test_columns_in_another_order_are_not_compared(tmp_path, monkeypatch, capsys, options):
+    monkeypatch.chdir(tmp_path)
+    rows = "2,1\n1,3\n"
+    for name, header in {"x": "age,size", "y": "size,age", "z": "age,height"}.items():
+        Path(f"{name}.csv").write_text(f"{header}\n{rows}")
+    assert main(["distance", "x.csv", "y.csv", *options]) == 2
+    assert "'age' is column 1 of x.csv, but column 2 of y.csv: give the same columns" in capsys.readouterr().err
+    assert main(["distance", "x.csv", "z.csv", *options]) == 0
+
+
+def test_a_model_is_certified_on_its_own_columns(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name, header in {"x": "age,size", "y": "size,age"}.items():
+        Path(f"{name}.csv").write_text(f"{header}\n2,1\n1,3\n0,5\n7,1\n")
+    assert main(["fit", "x.csv", "--rank", "1", "--solver", "closed-form", "--out", "run"]) == 0
+    assert main(["certify", "x.csv", "--model", "run"]) == 0
+    assert main(["certify", "y.csv", "--model", "run"]) == 2
+    assert "'age' is column 1 of run, but column 2 of y.csv" in capsys.readouterr().err

@@ -49,6 +49,8 @@ def test_models_without_features_are_read_as_ever(tmp_path, network):
     assert load_features(tmp_path, 6) == Features()
     np.savez(tmp_path / "model.npz", weight_1=np.eye(3), feature_names=np.array(["a"]), image_shape=np.array([2, 2]))
     assert load_features(tmp_path, 3) == Features()  # what does not fit is not believed
+    np.savez(tmp_path / "model.npz", weight_1=np.eye(3), image_shape=np.array([-1, -3]), feature_names=np.arange(3))
+    assert load_features(tmp_path, 3) == Features()
     with pytest.raises(ValueError, match=r"beside must have names of its own, but has \['mean'\]"):
         network.save(tmp_path / "model.npz", beside={"mean": np.ones(6)})
 

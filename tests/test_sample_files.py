@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import resource
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -149,8 +151,24 @@ def test_a_failed_write_of_images_leaves_nothing(tmp_path, model, capsys, monkey
     assert [path.name for path in tmp_path.iterdir()] == ["model.npz"]
 
 
+@pytest.mark.parametrize("name", ["x.tsv", "x.csv.gz", "pictures"])
+def test_what_does_not_fit_on_the_disk_leaves_nothing(tmp_path, model, capsys, name):
+    pytest.importorskip("PIL")
+    folder = model(GRAY)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50, hard))  # a write beyond it fails as on a full disk
+    try:
+        code = sample(folder, tmp_path / name, *(["--images"] if name == "pictures" else []))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert code == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"deepbures: error: {tmp_path / name}: ") and "File too large" in error
+    assert [path.name for path in tmp_path.iterdir()] == ["model.npz"]
+
+
 def test_images_without_pillow(tmp_path, model, capsys, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "PIL.Image", None)
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
     assert sample(model(GRAY), tmp_path / "pictures", "--images") == 2
     assert 'Writing images needs pillow: pip install "deepbures[data]"' in capsys.readouterr().err
 

@@ -9,7 +9,7 @@ import deepbures as db
 from deepbures.cli._fit import target_of
 from deepbures.cli._messages import Invocation
 from deepbures.cli._progress import Display
-from deepbures.datasets import load_dataset
+from deepbures.datasets import load_dataset, require_same_order
 from deepbures.runs import environment, plain, read_model
 from deepbures.training import Assumption, Certificate
 from deepbures.training._fit import fit_problem, fit_start
@@ -48,6 +48,7 @@ def run_certify(
         network = stored.network
         start = {"model": str(model), "status": stored.status, "relative_excess": stored.relative_excess}
         _check_dim(network, dataset.dim, str(model), source)
+        require_same_order(stored.features.names, dataset.feature_names, (str(model), source))
         if stored.noise_variance is not None and stored.noise_variance != tau:
             call.warn(
                 f"{model} was fitted with tau {stored.noise_variance:g}, but these certificates are of training it on "

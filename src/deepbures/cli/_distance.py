@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 import deepbures as db
-from deepbures.datasets import is_text, load_dataset, load_matrix
+from deepbures.datasets import is_text, load_dataset, load_matrix, require_same_order
 from deepbures.runs import plain
 
 
@@ -15,7 +15,7 @@ def run_distance(a: str, b: str, kind: str, unbiased: bool, header: bool | None,
     A header is of those of the two that are text; where neither is, reading says so.
     """
     is_for_all = not any(map(is_text, (a, b)))
-    (name_a, array_a), (name_b, array_b) = (
+    (name_a, array_a, columns_a), (name_b, array_b, columns_b) = (
         _load(source, kind, header if is_for_all or is_text(source) else None) for source in (a, b)
     )
     axis = 0 if kind == "factors" else 1
@@ -23,6 +23,7 @@ def run_distance(a: str, b: str, kind: str, unbiased: bool, header: bool | None,
     if dims[0] != dims[1]:
         what = "rows (a factor F stands for F Fᵀ)" if kind == "factors" else "columns"
         raise ValueError(f"{a} and {b} must have equally many {what}, but have {dims[0]} and {dims[1]}.")
+    require_same_order(columns_a, columns_b, (a, b))
     functions: dict[str, Any] = {
         "samples": functools.partial(db.squared_frechet_distance, unbiased=unbiased),
         "covariances": functools.partial(db.squared_bures_wasserstein, rtol=rtol),
@@ -44,12 +45,13 @@ def run_distance(a: str, b: str, kind: str, unbiased: bool, header: bool | None,
     return dict(plain(result))
 
 
-def _load(source: str, kind: str, header: bool | None) -> tuple[str, Any]:
+def _load(source: str, kind: str, header: bool | None) -> tuple[str, Any, tuple[str, ...] | None]:
+    """Its name, the array, and the names of its columns if these are features."""
     if kind == "factors":
-        return source, load_matrix(source, header=header)
+        return source, load_matrix(source, header=header), None
     dataset = load_dataset(source, covariance=kind == "covariances", header=header)
     if kind == "covariances":
-        return dataset.name, dataset.covariance
+        return dataset.name, dataset.covariance, dataset.feature_names
     if dataset.samples is None:
         raise ValueError(f"{source} is a covariance matrix, not samples: pass --covariances to compare covariances.")
-    return dataset.name, dataset.samples
+    return dataset.name, dataset.samples, dataset.feature_names

@@ -6,6 +6,7 @@ loads neither JAX nor any optional dependency.
 
 from deepbures.datasets._dataset import Dataset as Dataset
 from deepbures.datasets._features import Features as Features
+from deepbures.datasets._features import require_same_order as require_same_order
 from deepbures.datasets._load import is_text as is_text
 from deepbures.datasets._load import known_datasets as known_datasets
 from deepbures.datasets._load import load_dataset as load_dataset

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -53,9 +54,8 @@ class Features:
     def from_arrays(cls, arrays: Mapping[str, Array], dim: int) -> "Features":
         """Read what `to_arrays` wrote; what is missing, or does not fit `dim` columns, is not known."""
         shape, limits = arrays.get("image_shape"), arrays.get("pixel_range")
-        is_shape = (
-            shape is not None and shape.ndim == 1 and shape.dtype.kind in "iu" and math.prod(shape.tolist()) == dim
-        )
+        is_of_sizes = shape is not None and shape.ndim == 1 and shape.dtype.kind in "iu" and bool((shape > 0).all())
+        is_shape = is_of_sizes and shape is not None and math.prod(shape.tolist()) == dim
         is_range = limits is not None and limits.shape == (2,) and limits.dtype.kind == "f"
         return cls(
             names=_words(arrays.get("feature_names"), dim),
@@ -63,6 +63,35 @@ class Features:
             image_shape=tuple(int(size) for size in shape) if shape is not None and is_shape else None,
             pixel_range=(float(limits[0]), float(limits[1])) if limits is not None and is_range else None,
         )
+
+
+def require_same_order(first: tuple[str, ...] | None, second: tuple[str, ...] | None, sources: tuple[str, str]) -> None:
+    """Refuse columns that have the same name in two sources, but another place: they would be taken for each other.
+
+    Raises
+    ------
+    ValueError
+        Naming the first of them. Names that only one source has, or one has twice, are not compared.
+
+    Examples
+    --------
+    >>> from deepbures.datasets import require_same_order
+    >>> require_same_order(("age", "height"), ("age", "size"), ("x.csv", "y.csv"))
+    >>> require_same_order(("age", "height"), ("height", "age"), ("x.csv", "y.csv"))
+    Traceback (most recent call last):
+        ...
+    ValueError: 'age' is column 1 of x.csv, but column 2 of y.csv: give the same columns in the same order.
+    """
+    if first is None or second is None:
+        return
+    counts = Counter(first), Counter(second)
+    places = {name: place for place, name in enumerate(second)}
+    for place, name in enumerate(first):
+        if name and counts[0][name] == counts[1][name] == 1 and places[name] != place:
+            raise ValueError(
+                f"{name!r} is column {place + 1} of {sources[0]}, but column {places[name] + 1} of {sources[1]}: give "
+                "the same columns in the same order."
+            )
 
 
 def _text(words: tuple[str, ...] | None) -> Array | None:

@@ -55,8 +55,10 @@ def to_number(text: str) -> float:
     return float(text) if truth is None else truth
 
 
-def first_row_is_header(fields: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+def first_row_is_header(fields: Sequence[str], rows: Sequence[Sequence[str]], *, is_quoted: bool = False) -> bool:
     """Whether the fields of the first row name the columns of the rows below it.
+
+    `is_quoted` tells that the first row alone is in quotation marks, as programs write text and not numbers.
 
     Raises
     ------
@@ -69,7 +71,7 @@ def first_row_is_header(fields: Sequence[str], rows: Sequence[Sequence[str]]) ->
     if not all(are_numbers):
         _check_names(names, are_numbers, counts)
         return True
-    reason = _likeness(names, rows)
+    reason = "it is in quotation marks, and the rows below are not" if is_quoted else _likeness(names, rows)
     if names == counts:  # as pandas writes for columns without names
         if reason is not None and len(names) > 1:
             return True

@@ -58,6 +58,8 @@ class _Layout:
     """Number of lines of the file up to the end of each row."""
     remark: str | None
     """The last comment before the first row."""
+    is_quoted: bool = False
+    """Whether the first row alone is in quotation marks."""
 
 
 def read_text(path: Path, header: bool | None, *, covariance: bool) -> Table:
@@ -128,7 +130,8 @@ def _layout(path: Path) -> _Layout:
         if row:
             rows.append(row)
             lines.append(skip + reader.line_num)
-    return _Layout(skip, delimiter, rows, lines, remark)
+    is_quoted = bool(rows) and head[0].count('"') >= 2 * len(rows[0]) and not any('"' in line for line in head[1:])
+    return _Layout(skip, delimiter, rows, lines, remark, is_quoted and len(head) > 1)
 
 
 def _some(file: TextIO) -> Iterator[str]:
@@ -178,7 +181,7 @@ def _names(path: Path, layout: _Layout, header: bool | None, *, covariance: bool
     if header is None and covariance and is_numeric:
         return None, layout.skip  # the number of rows will tell
     try:
-        is_header = first_row_is_header(first, rest) if header is None else header
+        is_header = first_row_is_header(first, rest, is_quoted=layout.is_quoted) if header is None else header
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     if is_header:
