@@ -366,6 +366,8 @@ def test_the_table_on_a_terminal_and_where_the_report_lies(call):
         ("digits", "digits"),
         ("data/measured.v2.csv", "measured.v2"),
         ("../x.NPZ::key", "x"),
+        ("data/measured.tsv.gz", "measured"),
+        ("builtin:faces", "faces"),
         ("gaussian:dim=5,smin=-1.5", "gaussian-dim=5,smin=-1.5"),
         ("gaussian:dim=5,smin=-1.7", "gaussian-dim=5,smin=-1.7"),
         ("images of cats/", "images-of-cats"),

@@ -41,6 +41,8 @@ HEADERS = {
     "years above counts of that size": lambda rng: ("2018,2019,2020,2021", rng.integers(1500, 2600, (30, 4)), "%d"),
     "years above growing values": lambda rng: (
         ",".join(map(str, range(1990, 2000))), np.cumsum(rng.random((20, 10)), axis=1) * 400, "%.1f"),
+    "two years above few counts": lambda rng: ("2019,2020", rng.integers(2200, 5000, (6, 2)), "%d"),
+    "years backwards": lambda rng: ("2021,2020,2019", rng.integers(2200, 5000, (6, 3)), "%d"),
     "times of a signal": lambda rng: (
         ",".join(f"{t / 10:.1f}" for t in range(20)), rng.standard_normal((50, 20)), "%.3f"),
     "gene numbers": lambda rng: ("1017,7157,672,5290", rng.gamma(2.0, size=(25, 4)), "%.3f"),
@@ -89,6 +91,7 @@ DATA = {
     "flags": lambda rng: (rng.random((30, 6)) < 0.5, "%d"),
     "ages and incomes": lambda rng: (
         np.column_stack([rng.integers(18, 90, 50), rng.integers(1, 60, 50), np.round(rng.random(50), 2)]), "%g"),
+    "years": lambda rng: (np.sort(rng.integers(1900, 2020, (30, 2)), axis=1), "%d"),
     "smooth spectra": lambda rng: (smooth(rng, 30, 50), "%.5f"),
 }  # fmt: skip
 

@@ -53,6 +53,8 @@ def test_models_without_features_are_read_as_ever(tmp_path, network):
     assert load_features(tmp_path, 3) == Features()
     with pytest.raises(ValueError, match=r"beside must have names of its own, but has \['mean'\]"):
         network.save(tmp_path / "model.npz", beside={"mean": np.ones(6)})
+    with pytest.raises(TypeError, match=r"beside must hold numbers or text, but \['who'\] hold Python objects"):
+        network.save(tmp_path / "model.npz", beside={"who": np.array([None])})
 
 
 @pytest.mark.parametrize("field", ["feature_names", "feature_dtypes"])

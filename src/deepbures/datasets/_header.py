@@ -118,6 +118,14 @@ def _likeness(names: list[str], rows: Sequence[Sequence[str]]) -> str | None:
     m, n = body.shape
     if (n > 3 or (n == 3 and m >= 20)) and _is_even(first) and not any(map(_is_even, body)):
         return "its numbers are evenly spaced, and those of no other row are"
+    if (
+        n > 1
+        and all(map(_is_whole, names))
+        and _is_even(first)
+        and _are_years(first)
+        and not any(map(_are_years, body))
+    ):
+        return "its numbers are years in a row, and those of no other row are"
     if n > 5 and _is_monotone(first) and not any(map(_is_monotone, body)):
         return "its numbers are in order, and those of no other row are"
     if _is_written_apart(names, others):
@@ -135,6 +143,10 @@ def _is_monotone(row: NDArray[np.float64]) -> bool:
 def _is_even(row: NDArray[np.float64]) -> bool:
     steps = np.diff(row)
     return _is_monotone(row) and float(np.ptp(steps)) <= 1e-6 * float(np.abs(steps).min())
+
+
+def _are_years(row: NDArray[np.float64]) -> bool:
+    return bool((row >= 1800).all() and (row <= 2100).all())
 
 
 def _is_written_apart(names: list[str], rows: list[Sequence[str]]) -> bool:

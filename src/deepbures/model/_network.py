@@ -216,17 +216,27 @@ class DeepLinearNetwork(eqx.Module):
         beside : mapping of str to array, optional
             Arrays to keep in the same file under names of their own (those of the features, say); `load` does not read
             them. ``noise_variance``, the τ that the network was fitted with, is what ``deepbures sample`` draws with.
+
+        Raises
+        ------
+        ValueError
+            If one of the further names is a name of the network's own arrays.
+        TypeError
+            If a further array holds Python objects.
         """
         arrays = {f"weight_{i}": np.asarray(weight) for i, weight in enumerate(self.weights, 1)}
         if self.mean is not None:
             arrays["mean"] = np.asarray(self.mean)
-        taken = [name for name in beside or {} if name.startswith("weight_") or name == "mean"]
+        further = {name: np.asarray(array) for name, array in (beside or {}).items()}
+        taken = [name for name in further if name.startswith("weight_") or name in ("mean", "file")]
         if taken:
-            raise ValueError(
-                f"beside must have names of its own, but has {taken}: those are the network's. Rename them."
-            )
+            raise ValueError(f"beside must have names of its own, but has {taken}, which are taken. Rename them.")
+        objects = [name for name, array in further.items() if array.dtype.hasobject]
+        if objects:
+            raise TypeError(f"beside must hold numbers or text, but {objects} hold Python objects. Convert them.")
         with Path(path).open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays, **(beside or {}))
+            # Not with allow_pickle=False: NumPy before 2.2 would take that for an array.
+            np.savez(file, **arrays, **further)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: str | Path) -> "DeepLinearNetwork":
