@@ -470,7 +470,7 @@ def test_an_existing_folder(call, refused, tmp_path):
 
 def test_a_folder_that_cannot_be(refused, tmp_path):
     (tmp_path / "file").write_text("mine")
-    assert "is a file, but a folder for the run is needed" in refused("fit", *FAST, "--out", "file")
+    assert "is a file, but a folder for the results is needed" in refused("fit", *FAST, "--out", "file")
     assert "cannot be written to" in refused("fit", *FAST, "--out", Path("file") / "below")
     assert names(tmp_path) == {"file"}
 

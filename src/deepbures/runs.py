@@ -9,16 +9,18 @@ import json
 import math
 import os
 import platform
-import tempfile
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import jax
 import numpy as np
 
 from deepbures import __version__
+from deepbures._claim import REQUEST as REQUEST
+from deepbures._claim import ClaimedFolder, check_vacant
 from deepbures._stored import MODEL as MODEL
 from deepbures._stored import SUMMARY as SUMMARY
 from deepbures._stored import StoredModel as StoredModel
@@ -31,7 +33,7 @@ from deepbures.model import DeepLinearNetwork
 from deepbures.training import Snapshot, Trajectory, load_snapshot, save_snapshot
 
 TRAJECTORY, REPORT = "trajectory.npz", "report.html"
-CHECKPOINT, REQUEST = "checkpoint.npz", "request.json"
+CHECKPOINT = "checkpoint.npz"
 FILES = (MODEL, TRAJECTORY, SUMMARY, REPORT, CHECKPOINT, REQUEST)
 """The files of a run; `overwrite` touches no others (but temporary ones of these names that a kill left behind)."""
 
@@ -122,10 +124,19 @@ def environment() -> dict[str, Any]:
 class RunFolder:
     """A folder that holds one run.
 
+    Within ``with RunFolder(path) as folder:`` it is this process's alone: made if it is missing, and locked. Whoever
+    else would write there, also with ``deepbures fit``, is refused until the block ends, or the process does, by a kill
+    or otherwise. A folder that was made here and is still empty then is removed.
+
     Parameters
     ----------
     path : Path
         The folder.
+
+    Raises
+    ------
+    ValueError
+        By ``with``: if another run uses the folder, or it cannot be written to.
 
     Examples
     --------
@@ -133,16 +144,25 @@ class RunFolder:
     >>> from pathlib import Path
     >>> from deepbures.runs import RunFolder
     >>> with tempfile.TemporaryDirectory() as parent:
-    ...     folder = RunFolder(Path(parent) / "run")
-    ...     folder.prepare(overwrite=False, resume=False)
-    ...     folder.write_json("request.json", {"rank": 2})
-    ...     folder.read_request()
+    ...     with RunFolder(Path(parent) / "run") as folder:
+    ...         folder.prepare(overwrite=False, resume=False)
+    ...         folder.write_json("request.json", {"rank": 2})
+    ...         folder.read_request()
     {'rank': 2}
     """
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
-        self._made: list[Path] = []
+        self._claim = ClaimedFolder(self.path)
+
+    def __enter__(self) -> Self:
+        self._claim.claim()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._claim.release()
 
     def prepare(self, *, overwrite: bool, resume: bool) -> None:
         """Make the folder, or check that it may be used; try that it can be written to. Before any long work.
@@ -155,37 +175,12 @@ class RunFolder:
             If it holds something and neither `overwrite` nor `resume` is set, is no folder, cannot be written to, or
             holds no run to resume.
         """
-        path = self.path
-        try:
-            is_used = path.is_dir() and any(path.iterdir())
-            if path.exists() and not path.is_dir():
-                raise ValueError(f"{path} is a file, but a folder for the run is needed: choose another --out.")
-            if is_used and not (overwrite or resume):
-                hint = " (or --resume to go on with the interrupted run in it)" if (path / REQUEST).exists() else ""
-                raise ValueError(
-                    f"{path} exists and is not empty: choose another --out, or pass --overwrite to replace the run in "
-                    f"it{hint}."
-                )
-            if resume and not (path / REQUEST).exists():
-                raise ValueError(
-                    f"There is no interrupted run to resume in {path} (no {REQUEST}): leave --resume out to start one."
-                )
-            self._made = [folder for folder in (path, *path.parents) if not folder.exists()]
-            path.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=path):
-                pass
-        except OSError as error:
-            self.discard()
-            raise ValueError(
-                f"{path} cannot be written to ({error.strerror or error}): choose another --out."
-            ) from None
+        check_vacant(self.path, overwrite=overwrite, resume=resume)
+        self._claim.make()
 
     def discard(self) -> None:
-        """Remove the folders that `prepare` made, as far as they are empty."""
-        for folder in self._made:
-            with contextlib.suppress(OSError):
-                folder.rmdir()
-        self._made = []
+        """Remove the folders that were made, as far as they are empty."""
+        self._claim.discard()
 
     def clear(self) -> None:
         """Remove the files of a run, and no others."""

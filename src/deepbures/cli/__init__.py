@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from deepbures import __version__
+from deepbures._claim import ClaimedFolder, check_vacant
 from deepbures.cli._check import check_certify, check_fit, check_landscape, check_num, check_reproduce, check_seed
 from deepbures.cli._messages import Invocation, WorkError, explain, say
 from deepbures.cli._show import show_json, show_summary
@@ -171,11 +172,14 @@ def fit(
         overwrite=overwrite,
         resume=resume,
     )
+    folder = out if out is not None else default_folder(data, rank, depth)
     from deepbures.cli._progress import Display
-    from deepbures.datasets import load_dataset
 
-    with Display() as display:
+    with Display() as display, ClaimedFolder(folder):
+        check_vacant(folder, overwrite=overwrite, resume=resume)
         display.stage(f"reading {data}")
+        from deepbures.datasets import load_dataset
+
         dataset = load_dataset(data, covariance=covariance, header=header)
         digest = dataset.digest()
         from deepbures.cli._fit import FitRequest, run_fit
@@ -197,8 +201,7 @@ def fit(
             seed=seed,
             rtol=rtol,
         )
-        folder = out if out is not None else default_folder(data, rank, depth)
-        summary = run_fit(request, dataset, folder, context.obj, display, overwrite=overwrite, resume=resume)
+        summary = run_fit(request, dataset, folder, context.obj, display, resume=resume)
     if as_json:
         show_json(summary)
     else:
@@ -337,12 +340,13 @@ def landscape(
         loss=loss.value,
         num=num,
         morse_index=morse_index,
-        out=out,
-        overwrite=overwrite,
     )
     from deepbures.cli._progress import Display
 
-    with Display() as display:
+    with Display() as display, contextlib.ExitStack() as claims:
+        if out is not None:
+            claims.enter_context(ClaimedFolder(out))
+            check_vacant(out, overwrite=overwrite, what="files")
         display.stage(f"reading {data}")
         from deepbures.cli._landscape import run_landscape, show_landscape
 
@@ -473,7 +477,7 @@ def reproduce(
         return
     from deepbures.cli._progress import Display
 
-    with Display() as display:
+    with Display() as display, ClaimedFolder(out):
         display.stage("loading")
         from deepbures.cli._reproduce import run_reproduce, show_reproduce
 

@@ -73,20 +73,12 @@ def check_landscape(
     loss: str,
     num: int,
     morse_index: int | None,
-    out: Path | None,
-    overwrite: bool,
 ) -> None:
     """Refuse what `landscape` cannot do whatever the data."""
     _check_network(rank, depth)
     _check_loss(loss, tau)
     _require(1 <= num <= 1_000_000, f"--num must be between 1 and 1000000, but {num} was given.")
     _require(morse_index is None or morse_index >= 0, f"--morse-index must be at least 0, but {morse_index} was given.")
-    if out is not None:
-        _require(not out.exists() or out.is_dir(), f"--out must be a folder, but {str(out)!r} is a file.")
-        _require(
-            overwrite or not out.exists() or not any(out.iterdir()),
-            f"The folder {str(out)!r} exists and is not empty: choose another --out, or pass --overwrite.",
-        )
 
 
 def check_certify(

@@ -108,13 +108,11 @@ def run_fit(
     call: Invocation,
     display: Display,
     *,
-    overwrite: bool,
     resume: bool,
 ) -> dict[str, Any]:
-    """Fit, write everything, and return the summary."""
+    """Fit, write everything into a folder that the caller has claimed and found vacant, and return the summary."""
     fit_widths(dataset.dim, request.rank, request.depth, request.hidden)
     folder = RunFolder(path)
-    folder.prepare(overwrite=overwrite, resume=resume)
     started = datetime.now(UTC)
     begun = time.perf_counter()
     try:
@@ -218,7 +216,6 @@ def _leave(folder: RunFolder, error: BaseException, *, is_begun: bool) -> None:
     """Leave no trace of a run that did not begin; keep one that did, so that it can be resumed."""
     if not is_begun:
         folder.remove_checkpoint()
-        folder.discard()
     elif isinstance(error, KeyboardInterrupt):
         say(f"deepbures: {folder.path} keeps the last checkpoint: repeat the command with --resume to go on.")
 

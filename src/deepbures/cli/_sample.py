@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import typer
 
+from deepbures._claim import claimed_file
 from deepbures.cli._messages import Invocation, WorkError
 from deepbures.cli._progress import Display
 from deepbures.cli._show import count
@@ -102,6 +103,22 @@ def run_sample(
 ) -> dict[str, Any]:
     """Check the arguments, draw and write."""
     check_out(out, as_images=as_images, overwrite=overwrite)
+    with claimed_file(out):
+        check_out(out, as_images=as_images, overwrite=overwrite)  # another one may have written it meanwhile
+        return _sample(model, num, out, seed, noise=noise, as_images=as_images, call=call, display=display)
+
+
+def _sample(
+    model: Path,
+    num: int,
+    out: Path,
+    seed: int,
+    *,
+    noise: str | None,
+    as_images: bool,
+    call: Invocation,
+    display: Display,
+) -> dict[str, Any]:
     stored = read_model(model)
     noise_variance = _noise_variance(stored, noise, model)
     if as_images:

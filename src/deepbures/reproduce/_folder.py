@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from deepbures import __version__
+from deepbures._claim import REQUEST as REQUEST
+from deepbures._claim import contents
 from deepbures.experiments import Finding
 from deepbures.reproduce._keeper import remove_pieces, write_text
 from deepbures.reproduce._names import is_file_name
 from deepbures.reproduce._registry import Experiment
 from deepbures.runs import RunFolder
 
-INDEX, REQUEST = "index.html", "request.json"
+INDEX = "index.html"
 FINDINGS, TIMING, PIECES = "findings.json", "timing.json", "pieces"
 
 _COMMAND = "deepbures reproduce"
@@ -102,6 +104,8 @@ class Folder:
     def prepare(self, request: Request, *, overwrite: bool) -> None:
         """Make the folder, or check that it is ours and may be used; nothing in it is changed.
 
+        Two processes in one folder would mix their results: the caller has claimed it (`deepbures._claim`).
+
         Raises
         ------
         ValueError
@@ -118,7 +122,7 @@ class Folder:
         RunFolder(self.path).prepare(overwrite=True, resume=False)
 
     def _check(self, request: Request, *, overwrite: bool) -> None:
-        others = sorted(path.name for path in self.path.iterdir() if path.name != f".{REQUEST}.tmp")
+        others = [name for name in contents(self.path) if name != f".{REQUEST}.tmp"]
         if not others:
             return
         kept = self._request()
