@@ -103,6 +103,13 @@ def test_a_fit_hands_the_columns_of_its_data_to_the_samples(tmp_path, capsys):
     np.testing.assert_array_equal(data.samples, expected)
 
 
+def test_a_network_saved_from_python_keeps_the_columns_of_a_dataset(tmp_path, network):
+    data = Dataset(name="x", samples=np.eye(6), feature_names=NAMES)
+    network.save(tmp_path / "model.npz", beside=data.features.to_arrays())
+    assert main(["sample", str(tmp_path / "model.npz"), "--num", "3", "--out", str(tmp_path / "x.csv")]) == 0
+    assert load_dataset(tmp_path / "x.csv").feature_names == NAMES
+
+
 def test_csv_has_a_header_also_where_the_data_had_no_names(run, network):
     lines = run(Features(), "x.csv").read_text().splitlines()
     assert lines[0] == "x0,x1,x2,x3,x4,x5" and len(lines) == 10

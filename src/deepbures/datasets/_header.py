@@ -38,10 +38,10 @@ _FAR = 10.0
 def is_number(text: str) -> bool:
     """Whether a field is a number, or a truth value."""
     try:
-        float(text)
+        to_number(text)
     except ValueError:
-        return text.strip().lower() in TRUTH
-    return "_" not in text  # Python takes 1_000
+        return False
+    return True
 
 
 def is_punctuated_number(text: str) -> bool:
@@ -50,9 +50,16 @@ def is_punctuated_number(text: str) -> bool:
 
 
 def to_number(text: str) -> float:
-    """The number of a field that is one."""
-    truth = TRUTH.get(text.strip().lower())
-    return float(text) if truth is None else truth
+    """The number of a field; ValueError if it is none."""
+    try:
+        if "_" not in text:  # Python takes 1_000
+            return float(text)
+    except ValueError:
+        pass
+    try:
+        return TRUTH[text.strip().lower()]
+    except KeyError:
+        raise ValueError(f"{text!r} is not a number.") from None
 
 
 def first_row_is_header(fields: Sequence[str], rows: Sequence[Sequence[str]], *, is_quoted: bool = False) -> bool:

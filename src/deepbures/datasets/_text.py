@@ -229,25 +229,26 @@ def _parse(path: Path, layout: _Layout, names: tuple[str, ...] | None, skip: int
     others: dict[int, tuple[int, str]] = {}
     with _open(path) as file:
         reader = csv.reader(_without_nul(itertools.islice(file, skip, None)), delimiter=layout.delimiter)
-        for fields in reader:
-            line = skip + reader.line_num
-            if not fields:
-                continue
+        for fields in filter(None, reader):
             width = width or len(fields)
             for column, field in enumerate(fields):
-                if not is_number(field):
+                try:
+                    value = to_number(field)
+                except ValueError:
+                    line = skip + reader.line_num
                     what = _complaint(field, column, fields, layout, is_first=line == layout.lines[0])
-                    raise ValueError(f"{path}: line {line}, {_column(column, names)} {what}")
-                if field.strip().lower() in TRUTH:
+                    raise ValueError(f"{path}: line {line}, {_column(column, names)} {what}") from None
+                if value not in (0, 1):
+                    others.setdefault(column, (skip + reader.line_num, field))
+                elif field.strip().lower() in TRUTH:
                     truths.add(column)
-                elif float(field) not in (0, 1):
-                    others.setdefault(column, (line, field))
+                values.append(value)
             if len(fields) != width:
+                line = skip + reader.line_num
                 raise ValueError(
                     f"{path}: line {line} has {len(fields)} columns where those before it have {width}. Give the same "
                     "number of numbers in every row."
                 )
-            values.extend(map(to_number, fields))
     mixed = sorted(truths & set(others))
     if mixed:
         line, field = others[mixed[0]]
