@@ -155,13 +155,17 @@ def test_images_are_flattened():
 @pytest.mark.parametrize(
     "make, error, message",
     [
-        (lambda: BuresWassersteinLoss([[1.0]]), TypeError, "deepbures.Target, or samples .* list was given"),
+        (
+            lambda: BuresWassersteinLoss(None),
+            TypeError,
+            "must be a Target, or an array or frame of samples in rows, but a None",
+        ),
         (lambda: BuresWassersteinLoss(data(), tau=-1.0), ValueError, "tau must be at least 0, but is -1.0"),
         (lambda: BuresWassersteinLoss(data(), tau=float("nan")), ValueError, "tau must be finite"),
         (lambda: BuresWassersteinLoss(data(), tau="0"), TypeError, "tau must be a number, but str"),
         (lambda: BuresWassersteinLoss(data(), decay=1.0), ValueError, "strictly between 0 and 1, but is 1.0"),
         (lambda: BuresWassersteinLoss(data()[:1], unbiased=True), ValueError, "one sample"),
-        (lambda: BuresWassersteinLoss(data().to(torch.complex128)), TypeError, "must be real"),
+        (lambda: BuresWassersteinLoss(data().to(torch.complex128)), TypeError, "real numbers, not complex"),
         (lambda: BuresWassersteinLoss(data() / 0), ValueError, "not finite"),
         (lambda: BuresWassersteinLoss(db.Target.from_covariance(np.stack([np.eye(2)] * 2))), ValueError, "batch"),
         (lambda: BuresWassersteinLoss(data())(np.ones((2, DIM))), TypeError, "torch.Tensor, but ndarray"),

@@ -6,27 +6,25 @@ from typing import Any
 import jax
 import numpy as np
 
+from deepbures._arrays import as_numpy_array
 from deepbures._precision import is_tracer
 
 
 def as_array(value: Any, name: str) -> Any:
-    """`value` as a real floating NumPy or JAX array; integers and booleans become float64."""
+    """`value` as a real floating NumPy or JAX array.
+
+    NumPy's integers, booleans and floats of other sizes become float64; JAX's and PyTorch's half precision, float32.
+    """
     if isinstance(value, jax.Array):
         if jax.numpy.issubdtype(value.dtype, np.complexfloating):
             raise TypeError(f"{name} must be real, but has dtype {value.dtype}.")
-        return value if jax.numpy.issubdtype(value.dtype, np.floating) else value.astype(float)
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise TypeError(f"{name} must be a rectangular array of numbers: {error}.") from None
-    if array.dtype.kind in "iub":
-        return array.astype(np.float64)
-    if array.dtype.kind != "f":
-        hint = ", not complex" if array.dtype.kind == "c" else ""
-        raise TypeError(f"{name} must be an array of real numbers{hint}, but has dtype {array.dtype}.")
-    if array.dtype.itemsize < 4 or array.dtype.itemsize > 8:
-        return array.astype(np.float64)
-    return array
+        if not jax.numpy.issubdtype(value.dtype, np.floating):
+            return value.astype(float)
+        return value if value.dtype.itemsize >= 4 else value.astype(np.float32)
+    array = as_numpy_array(value, name)
+    if array.dtype.kind == "f" and 4 <= array.dtype.itemsize <= 8:
+        return array
+    return array.astype(np.float64)
 
 
 def check_finite(array: Any, name: str) -> None:

@@ -14,7 +14,8 @@ from deepbures.metric._factors import squared_distance_of_graded
 from deepbures.metric._frechet import moments
 from deepbures.metric._libraries import in_full_precision
 from deepbures.metric._torch_rules import product
-from deepbures.model import DeepLinearNetwork, Target
+from deepbures.model import DeepLinearNetwork, Target, check_network
+from deepbures.model._inputs import samples_for_target
 
 __all__ = ["BuresWassersteinLoss", "from_torch", "to_torch"]
 
@@ -34,7 +35,7 @@ class BuresWassersteinLoss(nn.Module):
 
     Parameters
     ----------
-    target : Target, or tensor or array of shape (N, n)
+    target : Target, or tensor, array or frame of shape (N, n)
         The target Gaussian, or samples in rows whose mean and covariance it has.
     tau : float
         Smoothing τ ≥ 0, in the units of Σ0 (a variance): the generator is seen through noise N(0, τ I). Batches with
@@ -255,7 +256,9 @@ def from_torch(module: nn.Module) -> DeepLinearNetwork:
     Raises
     ------
     TypeError
-        If there is any other layer: a nonlinear network is no deep linear network.
+        If there is any other layer: a nonlinear network is no deep linear network. Or a layer is complex.
+    ValueError
+        If a layer does not take as many inputs as the one before has outputs, or is lazy and has no weights yet.
 
     Examples
     --------
@@ -265,19 +268,21 @@ def from_torch(module: nn.Module) -> DeepLinearNetwork:
     >>> from_torch(module).widths
     (2, 3, 5)
     """
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"A stack of nn.Linear layers is asked for, but a {type(module).__name__} was given.")
     layers = _linear_layers(module)
     if not layers:
         raise TypeError(f"A stack of nn.Linear layers is asked for, but {type(module).__name__} holds none.")
-    weights = [layer.weight.detach().cpu() for layer in layers]
-    weights = [weight if weight.dtype == torch.float64 else weight.float() for weight in weights]
+    _check_stack(layers)
+    weights = [_on_host(layer.weight) for layer in layers]
     mean = None
     if any(layer.bias is not None for layer in layers):
         mean = torch.zeros(weights[0].shape[1], dtype=weights[0].dtype)
         for layer, weight in zip(layers, weights, strict=True):
             mean = weight @ mean
             if layer.bias is not None:
-                mean = mean + layer.bias.detach().cpu().to(weight.dtype)
-    return DeepLinearNetwork([weight.numpy().copy() for weight in weights], None if mean is None else mean.numpy())
+                mean = mean + _on_host(layer.bias).to(weight.dtype)
+    return DeepLinearNetwork([weight.numpy() for weight in weights], None if mean is None else mean.numpy())
 
 
 def to_torch(net: DeepLinearNetwork) -> nn.Sequential:
@@ -307,8 +312,7 @@ def to_torch(net: DeepLinearNetwork) -> nn.Sequential:
     >>> [tuple(parameter.shape) for parameter in module.parameters()]
     [(2, 1), (3, 2), (3,)]
     """
-    if net.batch_shape:
-        raise ValueError(f"One network is asked for, but a batch of shape {net.batch_shape} was given.")
+    check_network(net)
     layers = []
     for number, weight in enumerate(net.weights, start=1):
         values = torch.tensor(np.array(weight))
@@ -320,6 +324,26 @@ def to_torch(net: DeepLinearNetwork) -> nn.Sequential:
                 layer.bias.copy_(torch.tensor(np.array(net.mean)))
         layers.append(layer)
     return nn.Sequential(*layers)
+
+
+def _on_host(parameter: Tensor) -> Tensor:
+    """A copy without gradient, in double precision if it has that, else in single."""
+    values = parameter.detach().cpu().clone()
+    return values if values.dtype == torch.float64 else values.float()
+
+
+def _check_stack(layers: list[nn.Linear]) -> None:
+    """Refuse layers that do not follow each other, have no sizes yet, or are not real."""
+    for number, layer in enumerate(layers):
+        if isinstance(layer, nn.LazyLinear):
+            raise ValueError(f"Layer {number} of the stack is lazy and has no weights yet: call the module once first.")
+        if not layer.weight.dtype.is_floating_point:
+            raise TypeError(f"Layer {number} of the stack must be real, but has dtype {layer.weight.dtype}.")
+        if number and layer.in_features != layers[number - 1].out_features:
+            raise ValueError(
+                f"Layer {number} of the stack takes {layer.in_features} inputs, but layer {number - 1} has "
+                f"{layers[number - 1].out_features} outputs: they must be equal."
+            )
 
 
 def _linear_layers(module: nn.Module) -> list[nn.Linear]:
@@ -361,20 +385,13 @@ def _spectrum(target: Any, unbiased: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Mean, roots of the nonzero eigenvalues, descending, and their eigenvectors."""
     device, scale = None, 1.0
     if isinstance(target, Tensor):
-        if target.dtype.is_complex:
-            raise TypeError(f"target must be real, but has dtype {target.dtype}.")
         device = target.device
-        target = target.detach().cpu().numpy()
     if not isinstance(target, Target):
-        if not isinstance(target, np.ndarray):
-            raise TypeError(
-                f"target must be a deepbures.Target, or samples as a tensor or array of shape (N, n), but "
-                f"{type(target).__name__} was given."
-            )
-        num = target.shape[0] if target.ndim else 0
+        samples = samples_for_target(target)
+        num = samples.shape[0] if samples.ndim else 0
         if unbiased and num == 1:
             raise ValueError("target holds one sample, and unbiased=True divides by N - 1 = 0. Give more samples.")
-        target, scale = Target.from_samples(target), math.sqrt(num / (num - 1)) if unbiased else 1.0
+        target, scale = Target.from_samples(samples), math.sqrt(num / (num - 1)) if unbiased else 1.0
     if np.ndim(target.mean) != 1:
         raise ValueError(f"target must be one target, but is a batch of shape {np.shape(target.mean)[:-1]}.")
     eigenvalues = target.eigenvalues

@@ -308,7 +308,8 @@ def test_certificates_in_words_and_plain_values(descended):
             ValueError,
             "Unknown initialization scheme 'zeros': choose one of balanced",
         ),
-        ({"target": np.eye(8)}, TypeError, "target must be a Target, but a ndarray was given"),
+        ({"target": np.eye(8)}, ValueError, r"symmetric matrix of shape \(8, 8\), as covariances are: pass"),
+        ({"target": 3.0}, TypeError, "target must be a Target, or an array or frame of samples in rows, but a float"),
     ],
 )
 def test_bad_input(change, error, message):

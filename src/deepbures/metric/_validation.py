@@ -8,8 +8,9 @@ import math
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, is_array_api_obj, is_numpy_array
+from array_api_compat import array_namespace, is_numpy_array
 
+from deepbures._arrays import as_any_array
 from deepbures.metric._libraries import (
     constants_of_jax,
     detached,
@@ -71,18 +72,7 @@ def floating_arrays(**given: Any) -> tuple[Array, ...]:
 
 def _numeric_array(value: Any, name: str) -> Array:
     """The argument as an array, of its own dtype, in which there is linear algebra or which can be promoted to one."""
-    if is_numpy_array(value) or not is_array_api_obj(value):
-        try:
-            array = np.asarray(value)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise TypeError(f"{name} must be a rectangular array of numbers: {error}.") from None
-        if array.dtype.kind not in "biufc":
-            raise TypeError(
-                f"{name} must be an array of numbers, but has dtype {array.dtype} ({type(value).__name__} was given). "
-                "Convert it to one of float32, float64, complex64 or complex128."
-            )
-    else:
-        array = value
+    array = as_any_array(value, name)
     xp = array_namespace(array)
     if is_autocast(array) and array.dtype in (xp.float16, xp.bfloat16):
         return xp.astype(array, xp.float32)  # as PyTorch does for operations that need the digits

@@ -11,6 +11,7 @@ import numpy as np
 from deepbures._checks import check_number, check_widths
 from deepbures._precision import numpy_in_numpy_out
 from deepbures.metric import squared_bures_wasserstein_factors
+from deepbures.model._inputs import check_target
 from deepbures.model._network import DeepLinearNetwork, balanced_network, stack_networks
 from deepbures.model._target import Target, as_key, random_orthogonal
 
@@ -116,6 +117,8 @@ def initialize(
         raise ValueError(f"Unknown initialization scheme {scheme!r}: choose one of {', '.join(SCHEMES)}.")
     check_number(scale, "scale", positive=True)
     key = as_key(key)
+    if target is not None:
+        check_target(target)
     dtype = np.dtype(dtype if dtype is not None else (np.float64 if target is None else target.dtype))
     if scheme == "close":
         if target is None:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from deepbures._checks import as_array
 from deepbures._precision import numpy_in_numpy_out
+from deepbures.model._inputs import check_target
 from deepbures.model._target import Target
 
 Array = Any
@@ -19,6 +20,7 @@ def inner_product(a: Array, b: Array) -> Array:
 
 
 def _check_shape(w: Array, target: Target, name: str = "w") -> Array:
+    check_target(target)
     array = as_array(w, name)
     if array.ndim < 2 or array.shape[-2] != target.dim:
         raise ValueError(
@@ -90,3 +92,9 @@ class AbstractLoss(eqx.Module):
     @abstractmethod
     def _hvp(self, w: Array, target: Target, direction: Array) -> Array:
         """See the public method."""
+
+
+def check_loss(loss: Any) -> None:
+    """Refuse what is no loss, such as its name or its class."""
+    if not isinstance(loss, AbstractLoss):
+        raise TypeError(f"loss must be a loss such as BuresWasserstein(), but {loss!r} was given.")

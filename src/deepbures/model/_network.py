@@ -151,10 +151,38 @@ class DeepLinearNetwork(eqx.Module):
         return xp.stack(gaps).max(0)
 
     def __call__(self, z: Array) -> Array:
-        """Outputs x = W z + mean for latent vectors z in rows, (…, m) ↦ (…, n)."""
+        """Outputs x = W z + mean for latent vectors z in rows, (…, m) ↦ (…, n).
+
+        A batch of networks takes z of shape (…, rows, m), whose leading dimensions broadcast against those of the
+        weights, or (m,), one vector for all.
+
+        Raises
+        ------
+        ValueError
+            If z has another width than the latent size, or its leading dimensions do not fit.
+        TypeError
+            If z is not an array of real numbers.
+        """
+        x = as_array(z, "z")
+        if x.ndim < 1 or x.shape[-1] != self.latent_dim:
+            swapped = " Pass z.T: vectors are in rows." if x.ndim == 2 and x.shape[0] == self.latent_dim else ""
+            raise ValueError(
+                f"z must have shape (…, {self.latent_dim}), latent vectors in rows with the latent size of the network "
+                f"(widths {self.widths}), but has shape {x.shape}.{swapped}"
+            )
+        if self.batch_shape and not _broadcast(x.shape[:-2], self.batch_shape):
+            raise ValueError(
+                f"z of shape {x.shape} does not fit a batch of networks of shape {self.batch_shape}: pass (…, rows, "
+                f"{self.latent_dim}) with leading dimensions that broadcast against it."
+            )
+        are_rows = x.ndim > 1
         for weight in self.weights:
-            z = z @ transpose(weight)
-        return z if self.mean is None else z + self.mean
+            x = x @ transpose(weight)
+        if self.mean is None:
+            return x
+        # The means of a batch belong to its members, not to the rows of z.
+        mean = self.mean[..., None, :] if self.batch_shape and are_rows else self.mean
+        return x + mean.reshape((1,) * (x.ndim - mean.ndim) + mean.shape)
 
     @numpy_in_numpy_out
     def sample(self, key: Any, num: int, *, noise_variance: Any = 0.0) -> Array:
@@ -258,6 +286,25 @@ class DeepLinearNetwork(eqx.Module):
         if depth == 0 or any(name not in arrays for name in names):
             raise ValueError(f"{path} holds no network: expected arrays weight_1, weight_2, …, found {sorted(arrays)}.")
         return cls([arrays[name] for name in names], mean=arrays.get("mean"))
+
+
+def _broadcast(*shapes: tuple[int, ...]) -> bool:
+    try:
+        np.broadcast_shapes(*shapes)
+    except ValueError:
+        return False
+    return True
+
+
+def check_network(net: Any, *, batches: bool = False) -> None:
+    """Refuse what is no network, such as a bare matrix, and batches unless they are taken."""
+    if not isinstance(net, DeepLinearNetwork):
+        raise TypeError(
+            f"net must be a DeepLinearNetwork, but a {type(net).__name__} was given. Build one with "
+            "DeepLinearNetwork([W_1, …, W_N])."
+        )
+    if net.batch_shape and not batches:
+        raise ValueError(f"One network is asked for, but a batch of shape {net.batch_shape} was given: use indexing.")
 
 
 def balanced_network(end_to_end: Array, widths: Sequence[int], *, mean: Array | None = None) -> DeepLinearNetwork:

@@ -221,7 +221,8 @@ class Target(eqx.Module):
         Parameters
         ----------
         samples : array (N, n)
-            Samples in rows, N ≥ 2. Arrays of NumPy, memory-mapped or not, are read block by block.
+            Samples in rows, N ≥ 2: an array, a frame with columns of numbers, or a tensor (taken without its gradient).
+            Arrays of NumPy, memory-mapped or not, are read block by block.
 
         Raises
         ------
@@ -237,7 +238,7 @@ class Target(eqx.Module):
         >>> bool(np.allclose(target.matmul(np.eye(3)), np.cov(x.T, bias=True)))
         True
         """
-        x = samples if _is_read_by_blocks(samples) else as_array(samples, "samples")
+        x = samples_of(samples, "samples")
         if x.ndim != 2:
             raise ValueError(
                 f"samples must be a matrix with one sample a row, but have shape {x.shape}. Reshape them to "
@@ -364,13 +365,20 @@ def random_orthogonal(key: Any, n: int, dtype: Any, jax_array: bool = False) -> 
 def as_key(key: Any) -> Any:
     """A JAX random key, from a key or a whole number."""
     if isinstance(key, jax.Array):
-        return key
+        # Keys of the old form, jax.random.PRNGKey, are arrays of two 32-bit words.
+        if jax.numpy.issubdtype(key.dtype, jax.dtypes.prng_key) or key.dtype == np.uint32:
+            return key
+        raise TypeError(
+            f"key must be a key of jax.random or a whole number, but a JAX array of dtype {key.dtype} and shape "
+            f"{key.shape} was given."
+        )
     return jax.random.key(check_integer(key, "key", 0, 2**63 - 1))
 
 
-def _is_read_by_blocks(samples: Any) -> bool:
-    """Whether samples are numbers in an array of NumPy or a file mapped by it: they are never converted whole."""
-    return type(samples) in (np.ndarray, np.memmap) and samples.dtype.kind in "iubf"
+def samples_of(given: Any, name: str) -> Array:
+    """An array as it is given where that holds numbers, in memory or in a file: it is never converted whole."""
+    is_read_by_blocks = type(given) in (np.ndarray, np.memmap) and given.dtype.kind in "iubf"
+    return given if is_read_by_blocks else as_array(given, name)
 
 
 def _like(array: Array, result: Array) -> Array:

@@ -19,7 +19,9 @@ from deepbures.model import (
     DeepLinearNetwork,
     Frobenius,
     Target,
+    as_target,
     balanced_network,
+    check_target,
     initialize,
 )
 from deepbures.training._certificate import Certificate, Check
@@ -120,7 +122,7 @@ def fit_widths(dim: int, rank: int, depth: int, hidden: int | None) -> tuple[int
 
 @numpy_in_numpy_out
 def fit(
-    target: Target,
+    target: Target | Array,
     rank: int,
     *,
     depth: int = 1,
@@ -142,8 +144,8 @@ def fit(
 
     Parameters
     ----------
-    target : Target
-        What is fitted.
+    target : Target, or array or frame of shape (N, n)
+        What is fitted; or samples in rows, for the target that `Target.from_samples` makes of them.
     rank : int
         Latent size and bottleneck k, in 1..n.
     depth : int
@@ -195,6 +197,7 @@ def fit(
     >>> bool(fitted.relative_excess < 1e-6), fitted.network.widths
     (True, (2, 2, 5))
     """
+    target = as_target(target)
     widths, objective = fit_problem(target, rank, depth=depth, hidden=hidden, tau=tau, loss=loss)
     if solver not in SOLVERS:
         raise ValueError(f"solver must be one of {', '.join(SOLVERS)}, but {solver!r} was given.")
@@ -229,8 +232,7 @@ def fit_problem(
     target: Target, rank: int, *, depth: int, hidden: int | None, tau: float, loss: str
 ) -> tuple[tuple[int, ...], AbstractLoss]:
     """Widths of the network and loss of a fit; refuses what cannot be fitted."""
-    if not isinstance(target, Target):
-        raise TypeError(f"target must be a Target, but a {type(target).__name__} was given.")
+    check_target(target)
     widths = fit_widths(target.dim, rank, depth, hidden)
     objective = _loss(loss, tau)
     total = float(target.trace)

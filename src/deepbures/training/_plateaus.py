@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from deepbures._checks import check_number
 from deepbures._precision import numpy_in_numpy_out
 from deepbures.landscape._minimum import minimum
-from deepbures.model import AbstractLoss, Target
+from deepbures.model import AbstractLoss, Target, check_target
 from deepbures.training._trajectory import Trajectory
 
 Floats = NDArray[np.float64]
@@ -102,6 +102,7 @@ def plateaus(run: Trajectory, target: Target, loss: AbstractLoss, *, width: floa
     speed = np.asarray(run["gradient_norm"], np.float64) ** 2
     at = np.asarray(run.steps if run.times is None else run.times, np.float64)
     k = run.network.bottleneck
+    check_target(target)
     zero = float(loss.value(np.zeros((target.dim, 1), target.dtype), target))
     levels = np.array([zero, *(float(minimum(target, r, loss).value) for r in range(1, k + 1))])
     found = []

@@ -10,7 +10,7 @@ import numpy as np
 
 from deepbures._checks import check_number
 from deepbures.landscape._minimum import Minimum, minimum, warn_unusable
-from deepbures.model import AbstractLoss, DeepLinearNetwork, Target
+from deepbures.model import AbstractLoss, DeepLinearNetwork, Target, check_network, check_target
 from deepbures.training._driver import (
     FINISHED,
     MAPPED,
@@ -31,10 +31,8 @@ Array = Any
 
 def check_pair(net: Any, target: Any) -> None:
     """Refuse what is not a network and a target of equal dimension."""
-    if not isinstance(net, DeepLinearNetwork):
-        raise TypeError(f"net must be a DeepLinearNetwork, but a {type(net).__name__} was given.")
-    if not isinstance(target, Target):
-        raise TypeError(f"target must be a Target, but a {type(target).__name__} was given.")
+    check_network(net, batches=True)
+    check_target(target)
     if net.dim != target.dim:
         raise ValueError(
             f"The network has {net.dim} outputs, but the target has dimension {target.dim}: they must be equal."

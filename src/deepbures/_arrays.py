@@ -1,0 +1,196 @@
+"""What users hold, as an array: the one place that knows of frames, masks, sparse matrices, tensors and byte orders.
+
+Everything is recognized by what its type offers; no library is imported that the value does not come from.
+"""
+
+import math
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from array_api_compat import is_array_api_obj, is_dask_array, is_numpy_array
+
+Array = Any
+
+_SPARSE = ("scipy.sparse", "cupyx.scipy.sparse", "jax.experimental.sparse", "sparse")
+
+
+def as_any_array(value: Any, name: str) -> Array:
+    """`value` as an array of numbers: of its own library where it is one of PyTorch, JAX, CuPy, …; else of NumPy.
+
+    Raises
+    ------
+    TypeError
+        If it is none: the message names the column of a frame, or the first entry, and what to do.
+    ValueError
+        If entries are missing: masked, or missing in a frame.
+    """
+    refuse_what_is_no_array(value, name)
+    is_of_numpy = is_numpy_array(value) or is_dask_array(value) or not is_array_api_obj(value)
+    return _numpy_array(value, name, "numbers") if is_of_numpy else value
+
+
+def as_numpy_array(value: Any, name: str) -> np.ndarray:
+    """`value` as a NumPy array of real numbers, tensors of PyTorch without gradients; raises as `as_any_array`."""
+    refuse_what_is_no_array(value, name)
+    return _numpy_array(_on_host(value), name, "real numbers")
+
+
+def _numpy_array(value: Any, name: str, what: str) -> np.ndarray:
+    array = _of_columns(value, name) if _is_frame(value) else _plain(value, name)
+    if array.dtype.kind == "O" and array.ndim == 0:
+        raise TypeError(f"{name} must be an array of {what}, but a {type(value).__name__} was given.")
+    if array.dtype.kind not in ("biuf" if what == "real numbers" else "biufc"):
+        complex_ = ", not complex" if array.dtype.kind == "c" else ""
+        raise TypeError(
+            f"{name} must be an array of {what}{complex_}, but has dtype {array.dtype} ({type(value).__name__} was "
+            f"given). {_remedy(array)}"
+        )
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def refuse_what_is_no_array(value: Any, name: str) -> None:
+    """Refuse names of files, sparse and lazy arrays, and collections of several, each with what to pass instead."""
+    kind = type(value)
+    if isinstance(value, (str, bytes)) or hasattr(kind, "__fspath__"):
+        raise TypeError(
+            f"{name} must be an array of numbers, but the text {value!r} was given. A file is read by "
+            "deepbures.datasets.load_dataset(path), whose record has the samples or the covariance."
+        )
+    if _is_sparse(value):
+        shape = tuple(value.shape)
+        dense = "to_dense" if hasattr(kind, "to_dense") else "toarray" if hasattr(kind, "toarray") else "todense"
+        raise TypeError(
+            f"{name} must be a dense array, but a sparse {kind.__name__} of shape {shape} was given. If it fits into "
+            f"memory as {math.prod(shape) * 8 / 2**30:.2g} GiB, pass {name}.{dense}(); a target that is known through "
+            "products only is built by Target.from_operator."
+        )
+    if hasattr(kind, "data_vars"):
+        raise TypeError(
+            f"{name} must be one array, but a {kind.__name__} of the variables {list(value.data_vars)} was given. "
+            f"Choose one, such as {name}[{next(iter(value.data_vars), '…')!r}], or join them: {name}.to_dataarray()."
+        )
+    if hasattr(kind, "columns") and not hasattr(kind, "to_numpy") and not hasattr(kind, "itercolumns"):
+        method = "collect" if hasattr(kind, "collect") else "compute"
+        raise TypeError(f"{name} must be in memory, but a lazy {kind.__name__} was given. Pass {name}.{method}().")
+
+
+def _is_sparse(value: Any) -> bool:
+    if getattr(value, "layout", None) is not None and "torch.sparse" in str(value.layout):
+        return True
+    modules = (cls.__module__ for cls in type(value).__mro__)
+    found = any(module == sparse or module.startswith(f"{sparse}.") for module in modules for sparse in _SPARSE)
+    return found and hasattr(value, "shape") and (hasattr(value, "toarray") or hasattr(value, "todense"))
+
+
+def _on_host(value: Any) -> Any:
+    """A tensor of PyTorch as an array of NumPy; half precision, which has no linear algebra, in single precision."""
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(value, torch.Tensor):
+        return value
+    value = value.detach().cpu()
+    return (value.float() if value.dtype in (torch.bfloat16, torch.float16) else value).resolve_conj().numpy()
+
+
+def _plain(value: Any, name: str) -> np.ndarray:
+    """What NumPy makes of a value that is no frame, without a mask."""
+    if isinstance(value, np.ma.MaskedArray):
+        _refuse_masked(value, name)
+    elif _is_column(value):
+        return _of_column(value, name)
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{name} must be a rectangular array of numbers: {str(error).rstrip('.')}.") from None
+
+
+def _refuse_masked(value: np.ma.MaskedArray, name: str) -> None:
+    mask = np.ma.getmaskarray(value)
+    if mask.any():
+        index = tuple(int(i) for i in np.argwhere(mask)[0])
+        raise ValueError(
+            f"{name} has {int(mask.sum())} masked entries, the first at index {index}. Leave out their rows, or impute "
+            f"them: {name}.filled(…)."
+        )
+
+
+def _remedy(array: np.ndarray) -> str:
+    """What to do about an array that holds no numbers."""
+    kind = array.dtype.kind
+    if kind == "c":
+        return "Give the real and the imaginary part as features of their own."
+    if kind == "V" and array.dtype.names:
+        return f"Its fields {array.dtype.names} become columns by numpy.lib.recfunctions.structured_to_unstructured."
+    if kind == "O" and array.size:
+        for index, entry in np.ndenumerate(array):
+            try:
+                float(entry)
+            except (TypeError, ValueError):
+                return f"The first entry that is no number is {entry!r}, at index {index}."
+        return "All of its entries are numbers: pass it with .astype(float)."
+    if kind in "SU" and array.size:
+        return f"Its entries are text, the first {str(array.flat[0])!r}: convert them with .astype(float)."
+    return "Convert it to one of float32, float64, complex64 or complex128."
+
+
+# ------------------------------------------------------------------------------------------------------------- frames
+
+
+def _is_frame(value: Any) -> bool:
+    kind = type(value)
+    return (hasattr(kind, "columns") and hasattr(kind, "to_numpy")) or hasattr(kind, "itercolumns")
+
+
+def _is_column(value: Any) -> bool:
+    kind = type(value)
+    return hasattr(kind, "to_numpy") and (hasattr(kind, "isna") or hasattr(kind, "null_count"))
+
+
+def _columns(frame: Any) -> Iterable[tuple[Any, Any]]:
+    """(name, column) of a frame of pandas (or what imitates it), Polars or Arrow."""
+    kind = type(frame)
+    if hasattr(kind, "items"):
+        return list(frame.items())
+    if hasattr(kind, "iter_columns"):
+        return [(column.name, column) for column in frame.iter_columns()]
+    return list(zip(frame.column_names, frame.itercolumns(), strict=True))
+
+
+def _of_columns(frame: Any, name: str) -> np.ndarray:
+    """The columns of a frame side by side, in the one dtype that holds them all."""
+    columns = [_of_column(column, name, label) for label, column in _columns(frame)]
+    if not columns:
+        return np.zeros((len(frame) if hasattr(type(frame), "__len__") else 0, 0))
+    if len({column.dtype for column in columns}) > 1:
+        dtype = np.result_type(*columns)
+        columns = [column.astype(dtype) for column in columns]
+    return np.stack(columns, axis=1)
+
+
+def _of_column(column: Any, name: str, label: Any = None) -> np.ndarray:
+    """A column as an array of numbers; refuses what holds none, or not everywhere, by its label."""
+    where = name if label is None else f"column {label!r} of {name}"
+    dtype = getattr(column, "dtype", getattr(column, "type", None))
+    if getattr(dtype, "kind", "f") in "biufc":  # a word of NumPy and pandas; others are converted and looked at
+        missing = np.asarray(column.isna() if hasattr(column, "isna") else column.is_null()).astype(bool)
+        _refuse_missing(missing, where)
+        # The nullable dtypes of pandas, and its sparse ones, name the plain one.
+        plain = getattr(dtype, "numpy_dtype", getattr(dtype, "subtype", None))
+        array = np.asarray(column) if plain is None else column.to_numpy(dtype=plain)
+        if array.ndim == 1 and array.dtype.kind in "biufc":
+            if array.dtype.kind in "fc":
+                _refuse_missing(np.isnan(array), where)
+            return array
+    raise TypeError(
+        f"{where} must hold numbers, but has dtype {dtype}. Leave it out, or make numbers of it: pandas.to_numeric or "
+        ".astype(float) for numbers kept as objects or text, one column for each category, a time since some date."
+    )
+
+
+def _refuse_missing(missing: np.ndarray, where: str) -> None:
+    if missing.any():
+        raise ValueError(
+            f"{where} has {int(missing.sum())} missing values, the first in row {int(missing.argmax())} (counted from "
+            "0). Leave out their rows (dropna), or impute them (fillna)."
+        )
