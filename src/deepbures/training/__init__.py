@@ -9,6 +9,7 @@ from deepbures.training._descent import gradient_descent as gradient_descent
 from deepbures.training._driver import Progress as Progress
 from deepbures.training._driver import load_snapshot as load_snapshot
 from deepbures.training._driver import save_snapshot as save_snapshot
+from deepbures.training._features import FeatureDeviations as FeatureDeviations
 from deepbures.training._fit import Fit as Fit
 from deepbures.training._fit import fit as fit
 from deepbures.training._flow import gradient_flow as gradient_flow

@@ -28,6 +28,7 @@ from deepbures.training._certificate import Certificate, Check
 from deepbures.training._certify import certify
 from deepbures.training._descent import gradient_descent
 from deepbures.training._driver import CONVERGED, Callback, result_of
+from deepbures.training._features import FeatureDeviations, explained_variance, feature_deviations
 from deepbures.training._flow import gradient_flow
 from deepbures.training._trajectory import Result, Snapshot, Trajectory
 from deepbures.training._verification import hold_against, violation
@@ -53,6 +54,10 @@ class Fit(eqx.Module):
         L, the theoretical minimum L* over rank at most `rank`, and L − L*.
     relative_excess : array
         Excess over L*, or over the loss of the zero network where L* vanishes (the target's rank is at most `rank`).
+    explained_variance : array
+        Share of the variance of the target that the model has, 1 − B²(W Wᵀ + τ I, Σ0)/tr Σ0, whatever loss was trained
+        (τ = 0 where that has none). At every critical point of the exact loss it is tr W Wᵀ / tr Σ0, at its minimum the
+        share of the `rank` leading eigenvalues; 0 for the zero network, negative for one with far too much variance.
     sharpness, asymptotic_rate : array
         Largest Hessian eigenvalue, and rate of the final approach of the flow, at the balanced minimizer.
     unusable_modes : tuple of int
@@ -95,6 +100,7 @@ class Fit(eqx.Module):
     minimal_loss: Array
     excess: Array
     relative_excess: Array
+    explained_variance: Array
     sharpness: Array
     asymptotic_rate: Array
     unusable_modes: tuple[int, ...] = eqx.field(static=True)
@@ -103,6 +109,11 @@ class Fit(eqx.Module):
     result: Result
     certificates: tuple[Certificate, ...] = eqx.field(static=True)
     checks: tuple[Check, ...] = eqx.field(static=True)
+
+    @property
+    def feature_deviations(self) -> FeatureDeviations | None:
+        """Standard deviation of each feature in target and model; None for a target known through products only."""
+        return feature_deviations(self.network, self.target, _noise(self.loss))
 
 
 def fit_widths(dim: int, rank: int, depth: int, hidden: int | None) -> tuple[int, ...]:
@@ -286,6 +297,7 @@ def _report(
         final_loss=objective.value(w, target),
         minimal_loss=jnp.asarray(low.value),
         excess=excess,
+        explained_variance=explained_variance(w, target, _noise(objective)),
         relative_excess=excess / low.reference(target, objective),
         sharpness=extremes[0],
         asymptotic_rate=2 * extremes[1],
@@ -296,6 +308,11 @@ def _report(
         certificates=certificates,
         checks=checks,
     )
+
+
+def _noise(loss: AbstractLoss) -> float:
+    """The variance τ of the noise that a loss counts in as part of the model."""
+    return float(getattr(loss, "tau", 0.0))
 
 
 def _loss(name: str, tau: float) -> AbstractLoss:
