@@ -21,14 +21,40 @@ def _read(name: str) -> str:
     return resources.files(deepbures).joinpath("templates", name).read_text(encoding="utf-8")
 
 
+_NUMBER = re.compile(r"[-−]?(\d[\d.]*|∞)(e[-+]?\d+)?( × 10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)?( %)?")
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is one number, as `format_number`, Python or JSON write it.
+
+    Examples
+    --------
+    >>> [is_number(text) for text in ("−6.6 × 10⁻⁸", "1e-07", "99.99 %", "2 → 12", "3.csv")]
+    [True, True, True, False, False]
+    """
+    return _NUMBER.fullmatch(text) is not None
+
+
+def _unbroken(value: Any) -> Any:
+    """A number within a text stays on one line: no-break spaces around its ×, and before its %."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return re.sub(
+            r"(?<=\d) (?=%)", "\N{NO-BREAK SPACE}", re.sub(r" × (?=10)", "\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}", value)
+        )
+    return value
+
+
 @functools.cache
 def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
+        finalize=_unbroken,
         loader=jinja2.FunctionLoader(_read),
     )
+    environment.tests["a_number"] = is_number
+    return environment
 
 
 def render(template: str, **content: Any) -> str:

@@ -143,6 +143,9 @@ def run_fit(
         call.warnings.append(summary["result"])  # said below, as what ended the command
     elif summary["status"] not in ("converged", "diverged", "stalled"):
         call.warn(summary["result"])
+    deviations = fitted.feature_deviations
+    if dataset.image_shape is None and deviations is not None and deviations.advice:
+        call.warn(deviations.advice)
     summary["warnings"] = list(call.warnings)
     display.stage("writing")
     _write(folder, fitted, dataset, summary, is_interrupted=is_interrupted)
@@ -312,6 +315,8 @@ def _summary(fitted: db.Fit, request: FitRequest, dataset: Dataset) -> dict[str,
         "minimal_loss": float(fitted.minimal_loss),
         "excess": float(fitted.excess),
         "relative_excess": float(fitted.relative_excess),
+        "explained_variance": float(fitted.explained_variance),
+        "lost_features": None if fitted.feature_deviations is None else len(fitted.feature_deviations.lost),
         "sharpness": float(fitted.sharpness),
         "stability_limit": 2 / float(fitted.sharpness) if fitted.sharpness > 0 else None,
         "asymptotic_rate": float(fitted.asymptotic_rate),

@@ -37,6 +37,8 @@ def count(number: int, noun: str) -> str:
 
 
 def _rows(summary: Mapping[str, Any]) -> dict[str, str]:
+    from deepbures.training._features import in_percent
+
     data, request = summary["data"], summary["request"]
     size, dim = data["shape"]
     features = count(dim, "feature")
@@ -52,6 +54,7 @@ def _rows(summary: Mapping[str, Any]) -> dict[str, str]:
         "loss reached": f"{summary['final_loss']:.10g}",
         "theoretical minimum": f"{summary['minimal_loss']:.10g}",
         "relative excess": f"{summary['relative_excess']:.2e}",
+        "variance explained": in_percent(summary["explained_variance"]),
         "sharpness": f"{summary['sharpness']:.5g}",
         "asymptotic rate": f"{summary['asymptotic_rate']:.5g}",
     }

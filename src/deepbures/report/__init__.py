@@ -1,0 +1,88 @@
+"""One self-contained page about a fit: what was asked, what came out, and how that compares with theory."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from deepbures._html import inline_svg, render
+from deepbures.datasets import Dataset
+from deepbures.report._sections import sections_of
+from deepbures.report._tables import command, flatten, tables
+from deepbures.report._words import lead, short, verdict, verdict_on_model, violations, warnings_of
+from deepbures.training import Fit
+
+
+def write_report(path: Path, fit: Fit, dataset: Dataset, summary: Mapping[str, Any]) -> None:
+    """Write a fit as one HTML page that needs no other file and no network.
+
+    The same fit and summary give the same bytes. The page is written to a temporary name and moved into place.
+
+    Parameters
+    ----------
+    path : Path
+        The file to write; an existing one is replaced.
+    fit : Fit
+        What `deepbures.fit` returned.
+    dataset : Dataset
+        What it was fitted to: its name, and samples to show where they are images.
+    summary : mapping
+        What else is known of the run, as plain values (the content of ``summary.json``): shown in full, and searched
+        for ``seed``, ``warnings``, ``command``, ``seconds`` and ``versions``. May be empty.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import deepbures as db
+    >>> from deepbures.datasets import load_dataset
+    >>> from deepbures.report import write_report
+    >>> data = load_dataset("gaussian:dim=5")
+    >>> fitted = db.fit(db.Target.from_covariance(data.covariance), rank=2, solver="closed-form")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     page = pathlib.Path(folder) / "report.html"
+    ...     write_report(page, fitted, data, {"seed": 0})
+    ...     "theoretical minimum" in page.read_text(encoding="utf-8")
+    True
+    """
+    path = Path(path)
+    text = render_report(fit, dataset, summary)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        # The name of a file need not be text: what UTF-8 cannot hold is shown as \udc80 or the like.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def render_report(fit: Fit, dataset: Dataset, summary: Mapping[str, Any]) -> str:
+    """The page of `write_report` as text."""
+    sections = [section for section in sections_of(fit, dataset, summary) if section.has_content]
+    outcome, (model, advice) = verdict(fit), verdict_on_model(fit, dataset)
+    if advice and outcome["status"] == "good":
+        outcome["status"] = "caution"
+    return render(
+        "report.html.jinja",
+        title=f"{short(dataset.name)}: rank {fit.rank}, depth {fit.network.depth}",
+        lead=lead(fit, dataset),
+        verdict={**outcome, "model": model, "advice": advice},
+        violations=violations(fit),
+        warnings=warnings_of(fit, dataset, summary),
+        tables=tables(fit, dataset, summary),
+        sections=[
+            section._replace(
+                figures=[
+                    figure._replace(svg=inline_svg(figure.svg, f"s{i}f{j}", f"{section.title}. {figure.caption}"))
+                    for j, figure in enumerate(section.figures)
+                ]
+            )
+            for i, section in enumerate(sections)
+        ],
+        command=command(summary),
+        record=list(flatten(summary)),
+    )
