@@ -31,13 +31,14 @@ def train(
     seed: int = 0,
     decay: float | str | None = "auto",
     make: Callable[[], nn.Module] = perceptron,
+    rate: float = 3e-3,
 ) -> tuple[nn.Module, list[float]]:
     """The trained generator, and the loss at each step."""
     torch.manual_seed(seed)
     digits = torch.tensor(load_dataset("digits").samples, dtype=torch.float32)
     loss = BuresWassersteinLoss(digits, decay=decay)
     generator = make()
-    optimizer = torch.optim.Adam(generator.parameters(), lr=3e-3)
+    optimizer = torch.optim.Adam(generator.parameters(), lr=rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, num_steps)
     losses = []
     for _ in range(num_steps):
