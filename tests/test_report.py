@@ -160,7 +160,7 @@ def certified() -> tuple[Fit, Dataset]:
 
 
 def rows_of_certificates(text: str) -> dict[str, str]:
-    table = text[text.index('<div class="promises">') :]
+    table = text[text.index('<div class="promises') :]
     table = table[: table.index("</table>")]
     return {row[1]: row[0] for row in re.findall(r"(<tr[^>]*><th scope=\"row\"><code>([\w-]+)</code>.*?</tr>)", table)}
 
