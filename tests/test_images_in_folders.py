@@ -138,7 +138,14 @@ def test_pictures_of_cameras_with_a_preview_are_read(tmp_path, colors):
 
 
 def test_images_that_are_left_out_are_a_warning(folder, colors):
-    pillow.fromarray(colors[1]).save(folder / "b.png")
-    pillow.fromarray(colors[1]).save(folder / "c.gif")
-    with pytest.warns(UserWarning, match=r"1 images of .* are left out, as \.gif is not read\. Convert them if they"):
+    image = pillow.fromarray(colors[1])
+    image.save(folder / "b.png")
+    (folder / "notes").mkdir()
+    assert load_dataset(folder).num_samples == 2
+    image.save(folder / "c.gif")
+    (folder / "more").mkdir()
+    image.save(folder / "more" / "d.png")
+    with pytest.warns(
+        UserWarning, match=r"of the images in .*, all \.gif files and the subfolders more are not read\. Conv"
+    ):
         assert load_dataset(folder).num_samples == 2

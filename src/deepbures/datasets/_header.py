@@ -24,8 +24,8 @@ TRUTH = {"true": 1.0, "false": 0.0}
 """Words that are numbers; in any case."""
 
 SAY_WHICH = (
-    "Say which it is: header=True (on the command line: --header) if it names the columns, header=False (--no-header) "
-    "if it is a row of data"
+    "Say which it is: header=True (on the command line: --header) if it names the columns, or header=False "
+    "(--no-header) if it is a row of data"
 )
 
 _PUNCTUATED = re.compile(r"[+-]?\d[\d.,'’\s]*(e[+-]?\d+)?", re.IGNORECASE)

@@ -44,14 +44,26 @@ def read_images(folder: Path) -> NDArray[np.float64]:
 
 
 def _warn_of_other_images(folder: Path) -> None:
-    others = sorted(path.suffix.lower() for path in folder.iterdir() if path.suffix.lower() in _OTHER_SUFFIXES)
-    if others:
+    """Say what of the folder looks like data and is not read."""
+    kinds = sorted({path.suffix.lower() for path in folder.iterdir()} & set(_OTHER_SUFFIXES))
+    subfolders = sorted(path.name for path in folder.iterdir() if path.is_dir() and _has_images(path))
+    left_out = [f"all {', '.join(kinds)} files"] * bool(kinds) + [f"the subfolders {', '.join(subfolders)}"] * bool(
+        subfolders
+    )
+    if left_out:
         warnings.warn(
-            f"{len(others)} images of {folder} are left out, as {', '.join(sorted(set(others)))} is not read. Convert "
-            "them if they belong to the data.",
+            f"of the images in {folder}, {' and '.join(left_out)} are not read. Convert or move them if they belong to "
+            "the data.",
             UserWarning,
             stacklevel=6,
         )
+
+
+def _has_images(folder: Path) -> bool:
+    try:
+        return any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir())
+    except OSError:  # not ours to read
+        return False
 
 
 def _read_image(pillow: Any, path: Path) -> NDArray[np.float64]:
