@@ -15,7 +15,7 @@ from deepbures.datasets import Dataset
 from deepbures.report import render_report, write_report
 from deepbures.training import Fit, Result
 
-_VOID = {"meta", "br", "hr", "img", "input", "link"}
+_VOID = {"meta", "br", "hr", "img", "input", "link", "wbr"}
 
 
 class Page(HTMLParser):

@@ -44,6 +44,11 @@ def _unbroken(value: Any) -> Any:
     return value
 
 
+def _breakable(name: str) -> Any:
+    """A dotted name that may go on in a new line after a dot or an underscore."""
+    return Markup(re.sub(r"([._])", r"\1<wbr>", str(escape(name))))
+
+
 @functools.cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
@@ -54,6 +59,7 @@ def _environment() -> jinja2.Environment:
         loader=jinja2.FunctionLoader(_read),
     )
     environment.tests["a_number"] = is_number
+    environment.filters["breakable"] = _breakable
     return environment
 
 

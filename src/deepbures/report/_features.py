@@ -18,9 +18,9 @@ def feature_section(fit: Fit, dataset: Dataset) -> Section:
     rows = [
         (
             names[i] if names is not None else f"column {i}",
+            format_number(float(deviations.ratio[i]), 3),
             format_number(float(deviations.data[i])),
             format_number(float(deviations.model[i])),
-            format_number(float(deviations.ratio[i]), 3),
         )
         for i in order[:_MOST_ROWS]
     ]
@@ -32,5 +32,5 @@ def feature_section(fit: Fit, dataset: Dataset) -> Section:
         parts.append(f"The {left_out} others are closer, and left out.")
     if constant:
         parts.append("One feature is constant." if constant == 1 else f"{constant} features are constant.")
-    columns = [{"name": name, "numeric": name != "feature"} for name in ("feature", "data", "model", "model / data")]
+    columns = [{"name": name, "numeric": name != "feature"} for name in ("feature", "model / data", "data", "model")]
     return Section("Features", text=" ".join(parts), columns=columns, rows=rows)
