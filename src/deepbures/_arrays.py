@@ -53,6 +53,8 @@ def _numpy_array(value: Any, name: str, what: str) -> np.ndarray:
 def refuse_what_is_no_array(value: Any, name: str) -> None:
     """Refuse names of files, sparse and lazy arrays, and collections of several, each with what to pass instead."""
     kind = type(value)
+    if kind is np.ndarray:
+        return
     if isinstance(value, (str, bytes)) or hasattr(kind, "__fspath__"):
         raise TypeError(
             f"{name} must be an array of numbers, but the text {value!r} was given. A file is read by "

@@ -200,6 +200,18 @@ def test_rounding_of_a_covariance_is_forgiven_where_a_factor_looks():
     assert dbm.squared_bures_wasserstein_mixed(a, g) == pytest.approx(1e6 + 1 + 1e-6, rel=1e-14)
 
 
+def test_large_targets_are_those_of_the_projection(monkeypatch):
+    """Used through products, which see what is not taken away."""
+    monkeypatch.setattr("deepbures.model._target.LARGEST_DECOMPOSED", 3)
+    a = indefinite(np.random.default_rng(2), 6, -1e-4)
+    target = db.Target.from_covariance(a, rtol=1e-3)
+    assert target.eigenvalues is None  # it is one
+    np.testing.assert_allclose(target.matmul(np.eye(6)), by_hand(a), atol=1e-14)
+    np.testing.assert_allclose(target.trace, np.trace(by_hand(a)), rtol=1e-14)
+    with pytest.raises(ValueError, match=r"covariance must be positive semidefinite, .* pass rtol=\S+, which"):
+        db.Target.from_covariance((a + a.T) / 2)
+
+
 # -------------------------------------------------------------------------------- the record
 
 
@@ -254,6 +266,14 @@ def test_gradients_are_those_at_the_projection():
             assert by_torch.isfinite().all() and second.isfinite().all()
             gradients.append(np.asarray(by_jax))
         np.testing.assert_allclose(*gradients, rtol=1e-4, atol=1e-5)
+
+
+def test_constants_of_a_transformation_are_looked_at():
+    a = jnp.asarray(np.diag([1.0, 1.0, -1e-3]))
+    function = jax.jit(lambda b, rtol: dbm.squared_bures_wasserstein(a, b, rtol=rtol), static_argnums=1)
+    np.testing.assert_allclose(function(jnp.eye(3), 1e-2), 1.0, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"a must be positive semidefinite, .* pass rtol=0\.002"):
+        function(jnp.eye(3), 1e-6)
 
 
 def test_gradients_where_eigenvalues_meet():

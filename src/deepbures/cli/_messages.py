@@ -70,6 +70,8 @@ def explain(error: BaseException, *, debug: bool) -> tuple[int, str]:
         what = _one_line(error.strerror or error)
         return 1, f"{what}." if error.filename is None else f"{error.filename}: {what}."
     text = _one_line(error) or type(error).__name__
+    # What is an argument in Python is an option here.
+    text = re.sub(r"\bpass rtol=(\S+\d)", r"pass --rtol \1", text)
     if isinstance(error, (ValueError, TypeError, ImportError)):
         return 2, text
     if isinstance(error, MemoryError):

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from array_api_compat import array_namespace
 
 from deepbures.metric._cholesky import cholesky_factor
-from deepbures.metric._libraries import detached, in_full_precision, is_traced
+from deepbures.metric._libraries import detached, in_full_precision, is_traced, values_of
 from deepbures.metric._procrustes import adjoint
 from deepbures.metric._validation import (
     asymmetry,
@@ -77,7 +77,7 @@ def nearest_covariance(a: Array, *, rtol: float | None = None) -> NearestCovaria
     ValueError
         If the shape is not square, an entry is not finite, rtol is negative, or A is no covariance up to rtol. The
         message says which rtol would do. (Where JAX or `torch.func.vmap` traces A, no value can be looked at, and
-        whatever is negative is taken away.)
+        whatever is negative is taken away, at the cost of an eigenvalue decomposition.)
 
     Notes
     -----
@@ -98,8 +98,7 @@ def nearest_covariance(a: Array, *, rtol: float | None = None) -> NearestCovaria
     ([2.0, 1.0, 0.0], 1e-06, 2e-06)
     """
     (a,) = floating_arrays(a=a)
-    (hermitian,) = hermitian_parts(rtol, a=a)
-    covariance, lowest = _clipped(hermitian, "a", tolerance_of(a, rtol))
+    covariance, lowest = _nearest(a, "a", rtol)
     given, largest = detached(a), largest_entry(detached(a))
     clipped = array_namespace(lowest).where(lowest < 0, -lowest, 0 * lowest)
     taken = (given - detached(covariance)) / largest[..., None, None]
@@ -113,14 +112,19 @@ def checked_covariances(rtol: float | None, **arrays: Array) -> tuple[Array, ...
 
     Without one, rounding is what the decompositions make of it: an eigenvalue below zero counts as zero.
     """
-    parts = hermitian_parts(rtol, **arrays)
     if rtol is None:
-        return parts
-    return tuple(_clipped(a, name, tolerance_of(a, rtol))[0] for a, name in zip(parts, arrays, strict=True))
+        return hermitian_parts(rtol, **arrays)
+    return tuple(_nearest(array, name, rtol)[0] for name, array in arrays.items())
+
+
+def _nearest(a: Array, name: str, rtol: float | None) -> tuple[Array, Array]:
+    """The nearest covariance, and the lowest of the negative eigenvalues that it does without, or zero."""
+    with values_of(a):
+        (hermitian,) = hermitian_parts(rtol, **{name: a})
+        return _clipped(hermitian, name, tolerance_of(a, rtol))
 
 
 def _clipped(a: Array, name: str, tolerance: float) -> tuple[Array, Array]:
-    """A Hermitian A without its negative eigenvalues, and the lowest of these, or zero if none is negative."""
     values = detached(a)
     if cholesky_factor(values) is not None:
         return a, 0 * _lowest_entry(values)
