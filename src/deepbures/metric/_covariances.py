@@ -13,8 +13,9 @@ from deepbures.metric._nearest import checked_covariances
 from deepbures.metric._nuclear import root_difference, root_sum, trace_form
 from deepbures.metric._procrustes import adjoint, nonzero, squared_distance
 from deepbures.metric._refine import refine
-from deepbures.metric._rules import distance, optimal_map
-from deepbures.metric._scaling import covariance_scale, equal, is_one, rooted, squared
+from deepbures.metric._rules import optimal_map
+from deepbures.metric._scaled import rooted_at_any_scale, squared_at_any_scale
+from deepbures.metric._scaling import covariance_scale, divide, equal
 from deepbures.metric._validation import (
     align,
     check_eigenvalues,
@@ -90,7 +91,7 @@ def squared_bures_wasserstein(a: Array, b: Array, *, rtol: float | None = None) 
     >>> float(dbm.squared_bures_wasserstein(np.diag([4.0, 0.0]), np.diag([9.0, 1.0])))     # (3 - 2)² + (1 - 0)²
     2.0
     """
-    return squared(*_checked_distance(a, b, rtol))
+    return squared_at_any_scale(_KERNEL, *checked_pair(a, b, rtol))
 
 
 def bures_wasserstein_distance(a: Array, b: Array, *, rtol: float | None = None) -> Array:
@@ -123,7 +124,7 @@ def bures_wasserstein_distance(a: Array, b: Array, *, rtol: float | None = None)
     >>> float(dbm.bures_wasserstein_distance(np.diag([16.0, 0.0]), np.diag([1.0, 16.0])))     # 3² + 4² = 5²
     5.0
     """
-    return rooted(*_checked_distance(a, b, rtol))
+    return rooted_at_any_scale(_KERNEL, *checked_pair(a, b, rtol))
 
 
 def transport_map(a: Array, b: Array, *, rtol: float | None = None) -> Array:
@@ -175,12 +176,8 @@ def transport_map(a: Array, b: Array, *, rtol: float | None = None) -> Array:
     """
     a, b = checked_pair(a, b, rtol)
     a_scale, b_scale = covariance_scale(a), covariance_scale(b)
-    forward = optimal_map(CovarianceKernel(("a", "b")), divide(a, a_scale), divide(b, b_scale))
+    forward = optimal_map(_KERNEL, divide(a, a_scale), divide(b, b_scale))
     return (b_scale / a_scale) * hermitian(forward)
-
-
-def _checked_distance(a: Array, b: Array, rtol: float | None) -> tuple[Array, Array]:
-    return distance_of_covariances(*checked_pair(a, b, rtol), ("a", "b"))
 
 
 def checked_pair(a: Array, b: Array, rtol: float | None) -> tuple[Array, Array]:
@@ -190,12 +187,6 @@ def checked_pair(a: Array, b: Array, rtol: float | None) -> tuple[Array, Array]:
     check_same_dimension(-1, a=a, b=b)
     a, b = align(a=a, b=b)
     return a, b
-
-
-def distance_of_covariances(a: Array, b: Array, names: tuple[str, str]) -> tuple[Array, Array]:
-    """(value, scale) with B²(A, B) = scale² · value, for checked Hermitian matrices with as many axes each."""
-    scale = covariance_scale(a, b)
-    return distance(CovarianceKernel(names), divide(a, scale), divide(b, scale)), scale[..., 0, 0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -303,6 +294,9 @@ class CovarianceKernel(Kernel):
         return value
 
 
+_KERNEL = CovarianceKernel(("a", "b"))
+
+
 def _graded_pieces(f: Array, g: Array) -> Pieces:
     xp = array_namespace(f, g)
     u, s, vh = xp.linalg.svd(adjoint(f) @ g, full_matrices=False)
@@ -318,11 +312,6 @@ def _bases(f: Array, g: Array, u: Array, vh: Array, weight: Array) -> tuple[Arra
     """Y and Z."""
     scaled = array_namespace(f).astype(weight, f.dtype)[..., None, :]
     return (g @ adjoint(vh)) * scaled, (f @ u) * scaled
-
-
-def divide(a: Array, scale: Array) -> Array:
-    """A / scale², in steps that do not overflow."""
-    return a if is_one(scale) else a / scale / scale
 
 
 def hermitian(a: Array) -> Array:

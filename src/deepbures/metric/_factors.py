@@ -25,8 +25,8 @@ from deepbures.metric._libraries import is_traced
 from deepbures.metric._nuclear import trace_form
 from deepbures.metric._procrustes import adjoint, nonzero, polar_derivative, squared_distance, squared_norm
 from deepbures.metric._refine import refine
-from deepbures.metric._rules import distance
-from deepbures.metric._scaling import common_scale, equal, is_one, rooted, squared
+from deepbures.metric._scaled import rooted_at_any_scale, squared_at_any_scale
+from deepbures.metric._scaling import equal
 from deepbures.metric._validation import (
     align,
     check_finite,
@@ -92,7 +92,7 @@ def squared_bures_wasserstein_factors(f: Array, g: Array) -> Array:
     >>> float(dbm.squared_bures_wasserstein_factors(f, g))      # (3 - 2)² along the first axis, 1 along the second
     2.0
     """
-    return squared(*_checked_distance(f, g))
+    return squared_at_any_scale(FACTORS, *checked_factors(f, g))
 
 
 def bures_wasserstein_distance_factors(f: Array, g: Array) -> Array:
@@ -124,15 +124,7 @@ def bures_wasserstein_distance_factors(f: Array, g: Array) -> Array:
     >>> bool(dbm.bures_wasserstein_distance_factors(w, swapped) < 1e-14)
     True
     """
-    return rooted(*_checked_distance(f, g))
-
-
-def _checked_distance(f: Array, g: Array) -> tuple[Array, Array]:
-    f, g = checked_factors(f, g)
-    scale = common_scale(f, g)
-    if not is_one(scale):
-        f, g = f / scale, g / scale
-    return distance(FACTORS, f, g), scale[..., 0, 0]
+    return rooted_at_any_scale(FACTORS, *checked_factors(f, g))
 
 
 def checked_factors(f: Array, g: Array) -> tuple[Array, Array]:
@@ -149,10 +141,7 @@ def checked_factors(f: Array, g: Array) -> tuple[Array, Array]:
 
 def squared_distance_of_graded(f: Array, g: Array) -> Array:
     """B²(F Fᴴ, G Gᴴ) for checked arguments, where F has orthogonal columns sorted by size."""
-    scale = common_scale(f, g)
-    if not is_one(scale):
-        f, g = f / scale, g / scale
-    return squared(distance(FactorKernel(first_is_graded=True), f, _at_least_one_column(g)), scale[..., 0, 0])
+    return squared_at_any_scale(FactorKernel(first_is_graded=True), f, _at_least_one_column(g))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -281,9 +270,12 @@ def compact(f: Array) -> Array:
 
 
 def column_lengths(f: Array) -> Array:
-    """Norms of the columns."""
+    """Norms of the columns, without squares that vanish: one factor may be smaller than the other by any ratio."""
     xp = array_namespace(f)
-    return xp.sqrt(xp.sum(xp.abs(f) ** 2, axis=-2))
+    sizes = xp.abs(f)
+    largest = xp.max(sizes, axis=-2, keepdims=True)
+    scale = xp.where(largest > 0, largest, xp.ones_like(largest))
+    return scale[..., 0, :] * xp.sqrt(xp.sum((sizes / scale) ** 2, axis=-2))
 
 
 def _at_least_one_column(f: Array) -> Array:

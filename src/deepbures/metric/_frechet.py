@@ -5,12 +5,13 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from deepbures.metric._covariances import distance_of_covariances
+from deepbures.metric._covariances import CovarianceKernel
 from deepbures.metric._factors import FACTORS
 from deepbures.metric._libraries import detached
 from deepbures.metric._nearest import checked_covariances
 from deepbures.metric._procrustes import squared_norm
 from deepbures.metric._rules import distance
+from deepbures.metric._scaled import squared_at_any_scale
 from deepbures.metric._scaling import common_scale, equal, is_one, squared
 from deepbures.metric._validation import (
     align,
@@ -147,10 +148,10 @@ def squared_frechet_distance_from_moments(
     check_finite(mean_x=mean_x, mean_y=mean_y)
     rows = {"mean_x": mean_x[..., None, :], "mean_y": mean_y[..., None, :]}
     row_x, row_y, cov_x, cov_y = align(**rows, cov_x=cov_x, cov_y=cov_y)
-    value, scale = distance_of_covariances(cov_x, cov_y, ("cov_x", "cov_y"))
+    value = squared_at_any_scale(CovarianceKernel(("cov_x", "cov_y")), cov_x, cov_y)
     mean_scale = common_scale(row_x, row_y)
     means = _squared_length(row_x / mean_scale - row_y / mean_scale)
-    return squared(value, scale) + squared(means, mean_scale[..., 0, 0])
+    return value + squared(means, mean_scale[..., 0, 0])
 
 
 def _check_sample_count(shape: tuple[int, ...], name: str, unbiased: bool) -> None:

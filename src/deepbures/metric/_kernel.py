@@ -11,7 +11,7 @@ interface. Both orders come from one decomposition, whose vectors are never diff
 """
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any
 
 from array_api_compat import array_namespace
 
@@ -30,7 +30,7 @@ class Kernel(ABC):
     """D(x, y) for arguments of ordinary scale with as many leading axes each, and its derivatives."""
 
     # Which of the two arguments are covariances; the other ones are factors.
-    covariances: ClassVar[tuple[bool, bool]]
+    covariances: tuple[bool, bool]
 
     @abstractmethod
     def value(self, x: Array, y: Array) -> Array:

@@ -6,14 +6,13 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from deepbures.metric._covariances import divide, graded_factor
+from deepbures.metric._covariances import graded_factor
 from deepbures.metric._factors import NO_CANCELLATION
 from deepbures.metric._kernel import Kernel, Pieces
 from deepbures.metric._libraries import detached, device_of, in_full_precision, is_differentiated, is_traced, values_of
 from deepbures.metric._nearest import checked_covariances
 from deepbures.metric._procrustes import adjoint, squared_distance, squared_norm
-from deepbures.metric._rules import distance
-from deepbures.metric._scaling import common_scale, covariance_scale, is_one, rooted, squared
+from deepbures.metric._scaled import rooted_at_any_scale, squared_at_any_scale
 from deepbures.metric._validation import (
     align,
     asymmetry,
@@ -81,7 +80,7 @@ def squared_bures_wasserstein_mixed(a: Array, g: Array, *, rtol: float | None = 
     >>> float(dbm.squared_bures_wasserstein_mixed(np.diag([9.0, 1.0]), np.array([[2.0], [0.0]])))  # (3 - 2)² + (1 - 0)²
     2.0
     """
-    return squared(*_checked_distance(a, g, rtol))
+    return squared_at_any_scale(MIXED, *_checked(a, g, rtol))
 
 
 def bures_wasserstein_distance_mixed(a: Array, g: Array, *, rtol: float | None = None) -> Array:
@@ -115,10 +114,10 @@ def bures_wasserstein_distance_mixed(a: Array, g: Array, *, rtol: float | None =
     >>> float(dbm.bures_wasserstein_distance_mixed(np.diag([16.0, 9.0]), np.array([[0.0], [0.0]])))
     5.0
     """
-    return rooted(*_checked_distance(a, g, rtol))
+    return rooted_at_any_scale(MIXED, *_checked(a, g, rtol))
 
 
-def _checked_distance(a: Array, g: Array, rtol: float | None) -> tuple[Array, Array]:
+def _checked(a: Array, g: Array, rtol: float | None) -> tuple[Array, Array]:
     a, g = floating_arrays(a=a, g=g)
     check_square(a=a)
     check_matrices("(..., n, columns)", g=g)
@@ -131,11 +130,7 @@ def _checked_distance(a: Array, g: Array, rtol: float | None) -> tuple[Array, Ar
     a, g = align(a=a, g=g)
     if g.shape[-1] == 0:
         g = array_namespace(g).sum(g, axis=-1, keepdims=True)
-    if is_differentiated(a):
-        a = a / 2 + adjoint(a) / 2
-    scale = array_namespace(a, g).maximum(covariance_scale(a), common_scale(g))
-    g = g if is_one(scale) else g / scale
-    return distance(MIXED, divide(a, scale), g), scale[..., 0, 0]
+    return (a / 2 + adjoint(a) / 2 if is_differentiated(a) else a), g
 
 
 def _check_products(a: Array) -> None:

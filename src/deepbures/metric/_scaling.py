@@ -50,8 +50,18 @@ def is_one(scale: Array) -> bool:
 
 
 def squared(value: Array, scale: Array) -> Array:
-    """scale² · value, without a scale² that overflows on the way; a scalar where there is no batch."""
-    return _plain(scale * (scale * value))
+    """scale² · value; a scalar where there is no batch."""
+    return plain(times_squared(value, scale))
+
+
+def times_squared(value: Array, scale: Array) -> Array:
+    """scale² · value, without a scale² that overflows on the way."""
+    return scale * (scale * value)
+
+
+def divide(a: Array, scale: Array) -> Array:
+    """A / scale², likewise."""
+    return a if is_one(scale) else a / scale / scale
 
 
 def rooted(value: Array, scale: Array) -> Array:
@@ -59,10 +69,10 @@ def rooted(value: Array, scale: Array) -> Array:
     xp = array_namespace(value)
     positive = value > 0
     root = xp.sqrt(xp.where(positive, value, xp.ones_like(value)))
-    return _plain(scale * xp.where(positive, root, xp.zeros_like(root)))
+    return plain(scale * xp.where(positive, root, xp.zeros_like(root)))
 
 
-def _plain(value: Array) -> Array:
+def plain(value: Array) -> Array:
     """NumPy's scalars in place of its arrays without axes."""
     return value if value.ndim else value[()]
 
