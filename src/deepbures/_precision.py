@@ -42,6 +42,13 @@ def to_numpy(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: np.asarray(leaf) if _follows_jax(leaf) and not is_tracer(leaf) else leaf, tree)
 
 
+def times_power_of_two(x: Any, exponent: int) -> Any:
+    """The product with a power of two, exact as long as it is in range; a concrete array of the same library."""
+    with np.errstate(over="ignore", under="ignore"):
+        result = np.ldexp(np.asarray(x), exponent)
+    return jax.numpy.asarray(result) if isinstance(x, jax.Array) else result
+
+
 def numpy_in_numpy_out(function: Callable[P, R]) -> Callable[P, R]:
     """Decorator: without any JAX array among the arguments, compute in 64-bit mode and return NumPy."""
 

@@ -31,7 +31,7 @@ def _positive_curvatures(low: Minimum, loss: AbstractLoss, depth: int, num_colum
     own = xp.where(used, inside, 1)[:, None]
     if isinstance(loss, BuresWasserstein):
         squares = xp.where(used, inside - tau, 1)
-        exchange = 2 * (own - outside) / (own + xp.sqrt(outside * tau))
+        exchange = 2 * (own - outside) / (own + xp.sqrt(outside) * xp.sqrt(tau))
         scale = 2 * squares / own[:, 0]
         null = 2 * (1 - xp.sqrt(values / tau)) if loss.is_smooth else xp.full_like(values, xp.nan)
     else:

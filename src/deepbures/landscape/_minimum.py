@@ -85,7 +85,7 @@ class Minimum(eqx.Module):
         g = jnp.concatenate([w, jnp.sqrt(tau) * jnp.eye(q, dtype=w.dtype)], axis=-1)
         u, _, vh = thin_svd(root[:, None] * g)
         left = jnp.where(used, 1, (values / tau) ** 0.25)
-        right = jnp.where(used, root, (values * tau) ** 0.25)
+        right = jnp.where(used, root, values**0.25 * tau**0.25)
         curved = jnp.where(used, 0, 1 - jnp.sqrt(values / tau)) * (w**2).sum(-1)
         return curved.sum() + squared_norm(left[:, None] * g - right[:, None] * (u @ vh))
 

@@ -98,8 +98,9 @@ class SmoothedModes(Modes):
 
     def exchange(self, outside: Array, inside: Array) -> Array:
         """2 (λ_j − λ_i) / (λ_j + √(λ_i τ))."""
+        # Not the root of λ_i τ, which leaves the range of floating point where neither root does.
         xp = namespace(outside, inside, self.tau)
-        return 2 * (inside - outside) / (inside + xp.sqrt(outside * self.tau))
+        return 2 * (inside - outside) / (inside + xp.sqrt(outside) * xp.sqrt(xp.asarray(self.tau, dtype=outside.dtype)))
 
     def pair(self, first: Array, second: Array) -> Array:
         """2 (λ_j + λ_j' − 2τ) / (λ_j + λ_j')."""

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deepbures._checks import check_number
-from deepbures._precision import is_tracer
+from deepbures._precision import is_tracer, times_power_of_two
 from deepbures.metric._procrustes import nonzero, polar_derivative, polar_factor, squared_distance, squared_norm
 from deepbures.model._coordinates import Coordinates, coordinates, thin_svd
 from deepbures.model._covariance import ProductCovariance
@@ -74,6 +74,8 @@ class BuresWasserstein(AbstractLoss):
     [[2.0], [0.0]]
     """
 
+    degree = 1
+
     tau: float | Array = eqx.field(default=0.0, converter=_as_number)
 
     def __check_init__(self) -> None:
@@ -83,6 +85,10 @@ class BuresWasserstein(AbstractLoss):
     def is_smooth(self) -> bool:
         """Whether τ > 0 (a traced τ is taken to be positive)."""
         return is_tracer(self.tau) or bool(jnp.ndim(self.tau)) or float(self.tau) > 0
+
+    def in_units(self, exponent: int) -> "BuresWasserstein":
+        """The loss of data in units of 2^exponent: τ is a variance."""
+        return BuresWasserstein(times_power_of_two(self.tau, -2 * exponent))
 
     def _value(self, w: Array, target: Target) -> Array:
         if isinstance(target.covariance, ProductCovariance):
@@ -141,7 +147,7 @@ class BuresWasserstein(AbstractLoss):
         level = floor[..., None, None]
         tau = jnp.asarray(self.tau, rest.dtype)
         keep = nonzero(s, s.shape[-1], s.shape[-1])
-        sums = s + jnp.sqrt(floor * tau)[..., None]
+        sums = s + (jnp.sqrt(floor) * jnp.sqrt(tau))[..., None]
         moved = rest @ vh.mT
         result = level * (moved * jnp.where(keep, 1 / jnp.where(keep, sums, 1), 0)[..., None, :]) @ vh
         return result + jnp.sqrt(level / tau) * (rest - moved @ vh) if self.is_smooth else result

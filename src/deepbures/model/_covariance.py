@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse.linalg
 
-from deepbures._precision import any_traced, is_tracer
+from deepbures._precision import any_traced, is_tracer, times_power_of_two
 from deepbures.model._eigsh import seeded_eigsh
 
 Array = Any
@@ -71,6 +71,11 @@ class SpectralCovariance(eqx.Module):
         eigenvalues = self.eigenvalues if self.floor is None else self.eigenvalues - self.floor[..., None]
         return self.basis * xp.sqrt(xp.maximum(eigenvalues, 0))[..., None, :]
 
+    def in_units(self, exponent: int) -> "SpectralCovariance":
+        """The covariance of data in units of 2^exponent."""
+        floor = None if self.floor is None else times_power_of_two(self.floor, -2 * exponent)
+        return SpectralCovariance(self.basis, times_power_of_two(self.eigenvalues, -2 * exponent), floor)
+
     def all_eigenvalues(self) -> Array:
         """All n eigenvalues, descending."""
         xp = namespace(self.eigenvalues)
@@ -109,6 +114,15 @@ class ProductCovariance(eqx.Module):
 
     def matmul(self, w: Array) -> Array:
         return self.operator(w) if callable(self.operator) else self.operator @ w
+
+    def in_units(self, exponent: int) -> "ProductCovariance":
+        """The covariance of data in units of 2^exponent."""
+        trace = times_power_of_two(self.trace, -2 * exponent)
+        if not callable(self.operator):
+            matrix = times_power_of_two(self.operator, -2 * exponent)
+            return ProductCovariance(matrix, trace, (matrix * matrix).sum(), self.dim)
+        unit = 2.0**-exponent
+        return ProductCovariance(lambda w: self.matmul(unit * w) * unit, trace, None, self.dim)
 
     def spectrum(self, k: int) -> tuple[Array, Array]:
         """Leading eigenpairs by Lanczos, on products alone; a full `eigh` when most of them are asked for."""

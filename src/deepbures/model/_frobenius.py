@@ -29,6 +29,12 @@ class Frobenius(AbstractLoss):
     26.0
     """
 
+    degree = 2
+
+    def in_units(self, exponent: int) -> "Frobenius":
+        """The loss of data in units of 2^exponent: it has no parameter."""
+        return self
+
     def _value(self, w: Array, target: Target) -> Array:
         covariance = target.covariance
         if isinstance(covariance, ProductCovariance):

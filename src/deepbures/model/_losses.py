@@ -1,7 +1,7 @@
 """The interface of the losses, and how JAX differentiates them."""
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -61,7 +61,13 @@ def _gradient_jvp(primals: Any, tangents: Any, *, target: Target, loss: "Abstrac
 
 
 class AbstractLoss(eqx.Module):
-    """A loss L(W) between W Wᵀ and a target: its value and exact first and second derivatives."""
+    """A loss L(W) between W Wᵀ and a target: its value and exact first and second derivatives.
+
+    With data in other units, W and the factors of Σ0 divided by c, a loss is divided by c^{2 · degree}, its parameters
+    being converted by `in_units`.
+    """
+
+    degree: ClassVar[int]
 
     @numpy_in_numpy_out
     def value(self, w: Array, target: Target) -> Array:
@@ -80,6 +86,10 @@ class AbstractLoss(eqx.Module):
         if w.shape != direction.shape:
             raise ValueError(f"direction must have the shape of w, {w.shape}, but has shape {direction.shape}.")
         return self._hvp(w, target, direction)
+
+    @abstractmethod
+    def in_units(self, exponent: int) -> "AbstractLoss":
+        """The loss of data in units of 2^exponent."""
 
     @abstractmethod
     def _value(self, w: Array, target: Target) -> Array:

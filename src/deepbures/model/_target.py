@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from deepbures._checks import as_array, check_finite, check_integer, check_matrix, check_number, rounding
-from deepbures._precision import is_tracer, numpy_in_numpy_out
+from deepbures._precision import is_tracer, numpy_in_numpy_out, times_power_of_two
 from deepbures.metric._nearest import checked_covariances
 from deepbures.metric._validation import check_eigenvalues
 from deepbures.model._covariance import ProductCovariance, SpectralCovariance, host_operator, namespace
@@ -115,6 +115,10 @@ class Target(eqx.Module):
     def eigenvalues(self) -> Array | None:
         """All n eigenvalues of Σ0, descending; None for a target known through products only."""
         return None if isinstance(self.covariance, ProductCovariance) else self.covariance.all_eigenvalues()
+
+    def in_units(self, exponent: int) -> "Target":
+        """The target of the data in units of 2^exponent: exactly the same numbers, but for their exponents."""
+        return Target(times_power_of_two(self.mean, -exponent), self.covariance.in_units(exponent))
 
     # ------------------------------------------------------------------ constructors
 

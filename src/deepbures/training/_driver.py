@@ -118,7 +118,7 @@ def observe(
     records = {name: look(net, problem.target, problem.loss, problem.low) for name, look in observables}
     excess, norm = records["excess"], records["gradient_norm"]
     # The rounding error of a layer's gradient at a critical point: eps times the product of all factors' sizes.
-    power = 1 - 1 / (2 * net.depth)
+    power = problem.loss.degree - 1 / (2 * net.depth)
     scale = 8 * jnp.finfo(excess.dtype).eps * jnp.asarray(problem.target.trace) ** power
     status = jnp.where(norm <= scale, STATIONARY, state.status)
     status = jnp.where(excess <= problem.tolerance, CONVERGED, status)

@@ -50,6 +50,14 @@ def sum_of_squares(weights: Weights) -> Array:
     return total
 
 
+def norm(weights: Weights) -> Array:
+    """(Σ_l ‖·_l‖²)^½, whose squares may be out of range. Divided by a power of two, the same digits come out."""
+    largest = jnp.max(jnp.stack([jnp.max(jnp.abs(weight)) for weight in weights]))
+    exponent = jnp.where(jnp.isfinite(largest), jnp.frexp(largest)[1], 0)
+    scaled = tuple(jnp.ldexp(weight, -exponent) for weight in weights)
+    return jnp.ldexp(jnp.sqrt(sum_of_squares(scaled)), exponent)
+
+
 def fastest_rate(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> Array:
     """λ_max at the balanced minimizer, for one target or each of a batch; the inverse of the fastest time scale.
 

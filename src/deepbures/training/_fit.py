@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -31,6 +31,7 @@ from deepbures.training._driver import CONVERGED, Callback, result_of
 from deepbures.training._features import FeatureDeviations, explained_variance, feature_deviations
 from deepbures.training._flow import gradient_flow
 from deepbures.training._trajectory import Result, Snapshot, Trajectory
+from deepbures.training._units import Units, units_of
 from deepbures.training._verification import hold_against, violation
 
 Array = Any
@@ -188,6 +189,12 @@ def fit(
     -------
     Fit
 
+    Notes
+    -----
+    Data so small or large that squares of their variance are out of the range of their precision (standard deviations
+    beyond about 10^±31 in float64) are computed in units of a power of two, which changes no digit; everything that
+    comes back, and what a callback is told, is in user's units.
+
     Warns
     -----
     UserWarning
@@ -216,27 +223,51 @@ def fit(
         if value is not None and solver != owner:
             raise ValueError(f"{name} belongs to the solver {owner!r}, but solver = {solver!r}: leave it out.")
     seed = check_integer(seed, "seed", 0, 2**63 - 1)
-    low = minimum(target, rank, objective)
-    extremes = extremes_at(low, objective, depth, rank)
-    if solver == "closed-form":
-        network = balanced_network(rank_k_minimizer(target, rank, objective), widths)
-        return _report(network, None, None, None, solver, target, objective, low, extremes)
-    start = fit_start(target, widths, init=init, seed=seed, tau=tau)
+    start = None if solver == "closed-form" else fit_start(target, widths, init=init, seed=seed, tau=tau)
+    problem = _in_units(target, objective, start, widths)
+    if start is None:
+        network = balanced_network(rank_k_minimizer(problem.target, rank, problem.loss), widths)
+        return _report(network, None, None, None, solver, target, objective, problem)
+    units = problem.units
     options: dict[str, Any] = {
         "tolerance": tolerance,
         "num_records": num_records,
-        "callback": callback,
+        "callback": units.of_callback(callback, is_flow=solver == "flow"),
         "resume": resume,
     }
-    natural = natural_horizon(*extremes)
+    natural = natural_horizon(*problem.extremes)
+    begin = units.of_network(start)
+    limit: float
     if solver == "flow":
-        limit = natural if horizon is None else float(horizon)
-        trajectory = gradient_flow(start, target, objective, limit, **options)
+        limit = natural if horizon is None else units.of_time(horizon)
+        trajectory = gradient_flow(begin, problem.target, problem.loss, limit, **options)
+        limit = units.time_to_user(limit)
     else:
-        natural_steps = min(max(int(np.ceil(natural * float(extremes[0]))), 1000), 10**6)
+        natural_steps = min(max(int(np.ceil(natural * float(problem.extremes[0]))), 1000), 10**6)
         limit = natural_steps if num_steps is None else num_steps
-        trajectory = gradient_descent(start, target, objective, limit, step_size, **options)
-    return _report(trajectory.network, start, trajectory, limit, solver, target, objective, low, extremes)
+        step = units.of_step_size(step_size)
+        trajectory = gradient_descent(begin, problem.target, problem.loss, limit, step, **options)
+    return _report(trajectory.network, start, trajectory, limit, solver, target, objective, problem)
+
+
+class _Problem(NamedTuple):
+    """A problem in the units that it is computed in."""
+
+    units: Units
+    target: Target
+    loss: AbstractLoss
+    low: Minimum
+    extremes: tuple[Array, Array]
+
+
+def _in_units(
+    target: Target, objective: AbstractLoss, start: DeepLinearNetwork | None, widths: tuple[int, ...]
+) -> _Problem:
+    rank, depth = widths[0], len(widths) - 1
+    units = units_of(target, objective, start, depth)
+    inner, loss = units.of_problem(target, objective)
+    low = minimum(inner, rank, loss)
+    return _Problem(units, inner, loss, low, extremes_at(low, loss, depth, rank))
 
 
 def fit_problem(
@@ -254,7 +285,20 @@ def fit_problem(
             "The target has no variance: every feature is constant (or varies by so little that its square is zero), "
             "and there is nothing to fit."
         )
+    _check_range(total, objective, target.dtype)
     return widths, objective
+
+
+def _check_range(total: float, objective: AbstractLoss, dtype: np.dtype) -> None:
+    """Refuse data whose loss is no number of their precision."""
+    size, limits = objective.degree * math.log2(total), np.finfo(dtype)
+    # That of a start may be larger, and an excess is much smaller.
+    if not limits.minexp + 22 <= size <= limits.maxexp - 4:
+        advice = "down" if size > 0 else "up"
+        raise ValueError(
+            f"A {type(objective).__name__} loss of these data is of the order of 10^{size * math.log10(2):.0f}, out of "
+            f"the range of {dtype}: scale the data {advice}."
+        )
 
 
 def fit_start(target: Target, widths: tuple[int, ...], *, init: str, seed: int, tau: float) -> DeepLinearNetwork:
@@ -277,31 +321,33 @@ def _report(
     solver: str,
     target: Target,
     objective: AbstractLoss,
-    low: Minimum,
-    extremes: tuple[Array, Array],
+    problem: _Problem,
 ) -> Fit:
+    """`network` and `trajectory` are in the units of the problem, all others and what comes back in user's units."""
+    units, low = problem.units, problem.low
+    w = jnp.asarray(network.end_to_end)
+    value, excess = problem.loss.value(w, problem.target), low.excess(w, problem.target, problem.loss)
+    trajectory = None if trajectory is None else units.to_user(trajectory)
     certificates = () if start is None or target.eigenvalues is None else certify(start, target, objective)
     checks = () if trajectory is None else hold_against(trajectory, certificates)
     for check in checks:
         if check.violated:
             warnings.warn(violation(check), UserWarning, stacklevel=4)
-    w = jnp.asarray(network.end_to_end)
-    excess: Array = low.excess(w, target, objective)
     return Fit(
-        network=DeepLinearNetwork(list(network.weights), target.mean),
+        network=DeepLinearNetwork(list(units.network_to_user(network).weights), target.mean),
         start=start,
         target=target,
         loss=objective,
         solver=solver,
         rank=low.rank,
-        final_loss=objective.value(w, target),
-        minimal_loss=jnp.asarray(low.value),
-        excess=excess,
-        explained_variance=explained_variance(w, target, _noise(objective)),
-        relative_excess=excess / low.reference(target, objective),
-        sharpness=extremes[0],
-        asymptotic_rate=2 * extremes[1],
-        unusable_modes=tuple(unusable_modes(np.asarray(low.eigenvalues)[: low.rank], objective)),
+        final_loss=units.loss_to_user(value),
+        minimal_loss=units.loss_to_user(jnp.asarray(low.value)),
+        excess=units.loss_to_user(excess),
+        explained_variance=explained_variance(w, problem.target, _noise(problem.loss)),
+        relative_excess=excess / low.reference(problem.target, problem.loss),
+        sharpness=units.curvature_to_user(problem.extremes[0]),
+        asymptotic_rate=units.curvature_to_user(2 * problem.extremes[1]),
+        unusable_modes=tuple(unusable_modes(np.asarray(low.eigenvalues)[: low.rank], problem.loss)),
         horizon=limit,
         trajectory=trajectory,
         result=result_of(jnp.asarray(CONVERGED)) if trajectory is None else trajectory.result,

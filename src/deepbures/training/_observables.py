@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from deepbures.landscape._minimum import Minimum
 from deepbures.metric._procrustes import nonzero
 from deepbures.model import AbstractLoss, DeepLinearNetwork, Target
-from deepbures.training._dynamics import layer_gradients, sum_of_squares
+from deepbures.training._dynamics import layer_gradients, norm
 
 Array = Any
 Observable = Callable[[DeepLinearNetwork, Target, AbstractLoss, Minimum], Array]
@@ -39,9 +39,7 @@ def _alignment(net: DeepLinearNetwork, target: Target, loss: AbstractLoss, low: 
 OBSERVABLES: dict[str, Observable] = {
     "loss": lambda net, target, loss, low: loss.value(net.end_to_end, target),
     "excess": lambda net, target, loss, low: low.excess(net.end_to_end, target, loss),
-    "gradient_norm": lambda net, target, loss, low: jnp.sqrt(
-        sum_of_squares(layer_gradients(net.weights, loss, target)[0])
-    ),
+    "gradient_norm": lambda net, target, loss, low: norm(layer_gradients(net.weights, loss, target)[0]),
     "balancedness_gap": lambda net, target, loss, low: net.balancedness_gap(),
     "smallest_singular_value": lambda net, target, loss, low: _singular_values(net)[net.bottleneck - 1],
     "rank": _rank,
