@@ -5,7 +5,6 @@ calls is imported when it runs, after its arguments have been checked.
 """
 
 import contextlib
-import io
 import re
 import sys
 from collections.abc import Sequence
@@ -18,13 +17,12 @@ import typer
 from deepbures import __version__
 from deepbures._claim import ClaimedFolder, check_vacant
 from deepbures.cli._check import check_certify, check_fit, check_landscape, check_num, check_reproduce, check_seed
-from deepbures.cli._messages import Invocation, WorkError, explain, say
+from deepbures.cli._messages import Invocation, WorkError, explain, say, write_anywhere
 from deepbures.cli._show import show_json, show_summary
 
 app = typer.Typer(
     name="deepbures",
     help="Fit, sample and compare Gaussian generators under the Bures-Wasserstein distance.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -69,6 +67,20 @@ def _either(choices: type[StrEnum]) -> str:
     return f"{', '.join(most)} or {last}"
 
 
+_BUILT_IN = ("digits", "faces", "patches", "gaussian")
+"""What completes DATA, beside the names of files: `deepbures.datasets` would take its time to be loaded."""
+
+
+def _complete_data(incomplete: str) -> list[str]:
+    return [name for name in _BUILT_IN if name.startswith(incomplete)]
+
+
+def _complete_experiment(incomplete: str) -> list[str]:
+    from deepbures.reproduce import EXPERIMENTS
+
+    return [experiment.name for experiment in EXPERIMENTS if experiment.name.startswith(incomplete)]
+
+
 _INTERRUPTED = 130
 """What typer makes of Ctrl-C (older versions raise Abort)."""
 
@@ -76,6 +88,18 @@ _Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else there.")
 ]
 _Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def _be_quiet(context: typer.Context, value: bool) -> bool:
+    if value and isinstance(context.obj, Invocation):
+        context.obj.quiet = True
+    return value
+
+
+_Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="Show no progress, and no messages but errors.", callback=_be_quiet),
+]
 _Seed = Annotated[int, typer.Option(help="Seed of everything random. Same seed, same bits.")]
 _Rtol = Annotated[
     float | None,
@@ -117,7 +141,7 @@ def _main(
 @app.command()
 def fit(
     context: typer.Context,
-    data: Annotated[str, typer.Argument(help=_DATA, metavar="DATA")],
+    data: Annotated[str, typer.Argument(help=_DATA, metavar="DATA", autocompletion=_complete_data)],
     rank: Annotated[int, typer.Option(help="Latent size and bottleneck of the network.")],
     depth: Annotated[int, typer.Option(help="Number of layers.")] = 1,
     hidden: Annotated[int | None, typer.Option(help="Width of hidden layers.", show_default="the rank")] = None,
@@ -153,6 +177,7 @@ def fit(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in an existing folder.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     as_json: _Json = False,
+    quiet: _Quiet = False,
     debug: _Debug = False,
 ) -> None:
     """Fit a deep linear network of a given rank to data; write the model, its records and a report into a folder."""
@@ -175,7 +200,7 @@ def fit(
     folder = out if out is not None else default_folder(data, rank, depth)
     from deepbures.cli._progress import Display
 
-    with Display() as display, ClaimedFolder(folder):
+    with Display(quiet=quiet) as display, ClaimedFolder(folder):
         check_vacant(folder, overwrite=overwrite, resume=resume)
         display.stage(f"reading {data}")
         from deepbures.datasets import load_dataset
@@ -242,6 +267,7 @@ def sample(
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     as_json: _Json = False,
+    quiet: _Quiet = False,
     debug: _Debug = False,
 ) -> None:
     """Draw samples from a fitted model, one a row."""
@@ -249,7 +275,7 @@ def sample(
     check_seed(seed)
     from deepbures.cli._progress import Display
 
-    with Display() as display:
+    with Display(quiet=quiet) as display:
         from deepbures.cli._sample import run_sample, show_sample
 
         result = run_sample(
@@ -271,8 +297,10 @@ def sample(
 
 @app.command()
 def distance(
-    a: Annotated[str, typer.Argument(help=_DATA, metavar="A")],
-    b: Annotated[str, typer.Argument(help="The same, of as many features.", metavar="B")],
+    a: Annotated[str, typer.Argument(help=_DATA, metavar="A", autocompletion=_complete_data)],
+    b: Annotated[
+        str, typer.Argument(help="The same, of as many features.", metavar="B", autocompletion=_complete_data)
+    ],
     samples: Annotated[bool, typer.Option("--samples", help="Rows are samples (the default).")] = False,
     covariances: Annotated[bool, typer.Option("--covariances", help="A and B are covariance matrices.")] = False,
     factors: Annotated[bool, typer.Option("--factors", help="A and B are factors F of covariances F Fᵀ.")] = False,
@@ -282,6 +310,7 @@ def distance(
     header: _Header = None,
     rtol: _Rtol = None,
     as_json: _Json = False,
+    quiet: _Quiet = False,
     debug: _Debug = False,
 ) -> None:
     """Bures-Wasserstein distance of two covariances or factors, or Fréchet distance of two sets of samples."""
@@ -296,7 +325,7 @@ def distance(
         raise ValueError("--rtol is about covariances, but --covariances was not given. Leave out --rtol, or add it.")
     from deepbures.cli._progress import Display
 
-    with Display() as display:
+    with Display(quiet=quiet) as display:
         display.stage("comparing")
         from deepbures.cli._distance import run_distance
 
@@ -310,7 +339,8 @@ def distance(
 
 @app.command()
 def landscape(
-    data: Annotated[str, typer.Argument(help=_DATA, metavar="DATA")],
+    context: typer.Context,
+    data: Annotated[str, typer.Argument(help=_DATA, metavar="DATA", autocompletion=_complete_data)],
     rank: Annotated[int, typer.Option(help="Bottleneck: the largest rank.")],
     tau: Annotated[float, typer.Option(help="Smoothing of the loss, a variance.")] = 0.0,
     depth: Annotated[int, typer.Option(help="Number of layers; index and spectra are those at balanced lifts.")] = 1,
@@ -330,6 +360,7 @@ def landscape(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the files in an existing folder.")] = False,
     as_json: _Json = False,
+    quiet: _Quiet = False,
     debug: _Debug = False,
 ) -> None:
     """Critical points of the loss of a target: values, Morse indices, Hessian spectra, in closed form."""
@@ -343,7 +374,7 @@ def landscape(
     )
     from deepbures.cli._progress import Display
 
-    with Display() as display, contextlib.ExitStack() as claims:
+    with Display(quiet=quiet) as display, contextlib.ExitStack() as claims:
         if out is not None:
             claims.enter_context(ClaimedFolder(out))
             check_vacant(out, overwrite=overwrite, what="files")
@@ -362,6 +393,7 @@ def landscape(
             num=num,
             morse_index=morse_index,
             out=out,
+            call=context.obj,
             display=display,
         )
     if as_json:
@@ -373,7 +405,7 @@ def landscape(
 @app.command()
 def certify(
     context: typer.Context,
-    data: Annotated[str, typer.Argument(help=_DATA, metavar="DATA")],
+    data: Annotated[str, typer.Argument(help=_DATA, metavar="DATA", autocompletion=_complete_data)],
     rank: Annotated[
         int | None, typer.Option(help="Latent size and bottleneck of the start.", show_default="that of --model")
     ] = None,
@@ -397,6 +429,7 @@ def certify(
     header: _Header = None,
     rtol: _Rtol = None,
     as_json: _Json = False,
+    quiet: _Quiet = False,
     debug: _Debug = False,
 ) -> None:
     """Convergence certificates of the start that `fit` takes with these options, or of a trained network."""
@@ -412,7 +445,7 @@ def certify(
     )
     from deepbures.cli._progress import Display
 
-    with Display() as display:
+    with Display(quiet=quiet) as display:
         display.stage("loading")
         from deepbures.cli._certify import run_certify, show_certify
 
@@ -442,7 +475,13 @@ def certify(
 def reproduce(
     context: typer.Context,
     names: Annotated[
-        list[str] | None, typer.Argument(help="Experiments, by name (--list).", metavar="NAME", show_default="all")
+        list[str] | None,
+        typer.Argument(
+            help="Experiments, by name (--list).",
+            metavar="NAME",
+            show_default="all",
+            autocompletion=_complete_experiment,
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs") / "reproduction",
     quick: Annotated[bool, typer.Option("--quick", help="A tenth of the work, to see that everything runs.")] = False,
@@ -458,6 +497,7 @@ def reproduce(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Compute again what the folder holds.")] = False,
     listed: Annotated[bool, typer.Option("--list", help="List the experiments, and do nothing.")] = False,
     as_json: _Json = False,
+    quiet: _Quiet = False,
     debug: _Debug = False,
 ) -> None:
     """Run the experiments of the paper, and some of our own: tables, figures and a page of what held."""
@@ -477,7 +517,7 @@ def reproduce(
         return
     from deepbures.cli._progress import Display
 
-    with Display() as display, ClaimedFolder(out):
+    with Display(quiet=quiet) as display, ClaimedFolder(out):
         display.stage("loading")
         from deepbures.cli._reproduce import run_reproduce, show_reproduce
 
@@ -521,8 +561,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without Unicode shows "?" for λ
+        write_anywhere(stream)
     call = Invocation(arguments)
     try:
         with call.showing_warnings():

@@ -9,6 +9,7 @@ import deepbures as db
 from deepbures.cli._fit import target_of
 from deepbures.cli._messages import Invocation
 from deepbures.cli._progress import Display
+from deepbures.cli._show import show_table
 from deepbures.datasets import load_dataset, require_same_order
 from deepbures.runs import environment, plain, read_model
 from deepbures.training import Assumption, Certificate
@@ -105,18 +106,14 @@ def _assumption(assumption: Assumption) -> dict[str, Any]:
 def show_certify(summary: dict[str, Any]) -> None:
     """The table on a terminal, and the missed assumptions in words."""
     import typer
-    from rich.console import Console
-    from rich.table import Table
 
     for line in _head(summary):
         typer.echo(line)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("name", "kind", "holds", "rate", "largest step"):
-        table.add_column(name, justify="right" if name in ("rate", "largest step") else "left", no_wrap=name != "holds")
     missed = _missed(summary)
-    for entry in summary["certificates"]:
-        table.add_row(entry["name"], entry["kind"], *_cells(entry, list(missed)))
-    Console(highlight=False, markup=False).print(table)
+    rows = [(entry["name"], entry["kind"], *_cells(entry, list(missed))) for entry in summary["certificates"]]
+    headers = ("name", "kind", "holds", "rate", "largest step")
+    columns = {header: [row[i] for row in rows] for i, header in enumerate(headers)}
+    show_table(columns, right={"rate", "largest step"}, least_needed=("kind", "largest step", "rate"))
     typer.echo("\nRates are per unit of time (flow), or per step of the largest size (descent).")
     if missed:
         typer.echo()

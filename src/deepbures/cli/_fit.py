@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import deepbures as db
-from deepbures.cli._messages import Invocation, WorkError, say
+from deepbures.cli._messages import Invocation, WorkError
 from deepbures.cli._progress import Display
 from deepbures.datasets import Dataset
 from deepbures.runs import CHECKPOINT, MODEL, REPORT, REQUEST, SUMMARY, TRAJECTORY, RunFolder, environment, plain
@@ -128,7 +128,7 @@ def run_fit(
         display.stage("compiling" if request.is_training else "solving")
         fitted = _fit(request, target, _Watcher(folder, request, float(target.trace), display, call), snapshot)
     except BaseException as error:
-        _leave(folder, error, is_begun=resume or (path / CHECKPOINT).exists())
+        _leave(folder, error, call, is_begun=resume or (path / CHECKPOINT).exists())
         raise
     summary = {
         **_summary(fitted, request, dataset),
@@ -148,7 +148,7 @@ def run_fit(
         call.warn(deviations.advice)
     summary["warnings"] = list(call.warnings)
     display.stage("writing")
-    _write(folder, fitted, dataset, summary, is_interrupted=is_interrupted)
+    _write(folder, fitted, dataset, summary, call, is_interrupted=is_interrupted)
     if is_interrupted:
         raise WorkError(_how_to_go_on(call, path), plain(summary))
     folder.remove_checkpoint()
@@ -215,12 +215,12 @@ def _require_certified_step(request: FitRequest, target: db.Target) -> None:
     )
 
 
-def _leave(folder: RunFolder, error: BaseException, *, is_begun: bool) -> None:
+def _leave(folder: RunFolder, error: BaseException, call: Invocation, *, is_begun: bool) -> None:
     """Leave no trace of a run that did not begin; keep one that did, so that it can be resumed."""
     if not is_begun:
         folder.remove_checkpoint()
     elif isinstance(error, KeyboardInterrupt):
-        say(f"deepbures: {folder.path} keeps the last checkpoint: repeat the command with --resume to go on.")
+        call.note(f"{folder.path} keeps the last checkpoint: repeat the command with --resume to go on.")
 
 
 def _how_to_go_on(call: Invocation, path: Path) -> str:
@@ -229,7 +229,13 @@ def _how_to_go_on(call: Invocation, path: Path) -> str:
 
 
 def _write(
-    folder: RunFolder, fitted: db.Fit, dataset: Dataset, summary: dict[str, Any], *, is_interrupted: bool
+    folder: RunFolder,
+    fitted: db.Fit,
+    dataset: Dataset,
+    summary: dict[str, Any],
+    call: Invocation,
+    *,
+    is_interrupted: bool,
 ) -> None:
     """Write every file that can be written, whatever happens to the others; then fail if one could not be."""
     problems: list[str] = []
@@ -255,7 +261,7 @@ def _write(
         try:
             attempt(REPORT, _report(folder.path / REPORT, fitted, dataset, summary))
         except ImportError as error:
-            say(f"deepbures: {REPORT} was left out. {error}")
+            call.note(f"{REPORT} was left out. {error}")
         except Exception as error:  # noqa: BLE001 — a figure that fails must not cost the run
             problems.append(f"{folder.path / REPORT} could not be drawn ({type(error).__name__}: {error})")
     summary["files"] = [*files, SUMMARY]

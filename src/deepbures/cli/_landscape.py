@@ -2,22 +2,23 @@
 
 import csv
 import functools
-import importlib
 import itertools
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import deepbures as db
+from deepbures.cli._messages import Invocation
 from deepbures.cli._progress import Display
+from deepbures.cli._show import show_table
 from deepbures.landscape import CriticalPoints, spectrum_ends
 from deepbures.runs import environment, plain, write_atomically
 
 TABLE, SUMMARY = "landscape.csv", "landscape.json"
 FIGURES = ("critical_points.svg", "spectra.svg", "paths.svg")
-FILES = (TABLE, SUMMARY, *FIGURES)
 
 # Rows of the table on a terminal, and of the figures of spectra and paths.
 _MOST_SHOWN, _MOST_DRAWN = 20, 8
@@ -36,14 +37,13 @@ def run_landscape(
     num: int,
     morse_index: int | None,
     out: Path | None,
+    call: Invocation,
     display: Display,
 ) -> dict[str, Any]:
     """Load the data, find the critical points, write what was asked for, and return the summary."""
     from deepbures.cli._fit import target_of
     from deepbures.datasets import load_dataset
 
-    if out is not None:
-        importlib.import_module("deepbures.plot")  # says what to install, before any work
     display.stage(f"reading {source}")
     dataset = load_dataset(source, covariance=covariance, header=header)
     target = target_of(dataset, rtol)
@@ -66,8 +66,12 @@ def run_landscape(
     if out is not None:
         display.stage("drawing")
         summary["folder"] = str(out)
-        summary["files"] = list(FILES)
-        _write(out, points, rows, summary, target, chosen)
+        try:
+            figures = _draw(points, target, chosen)
+        except ImportError as error:
+            call.note(f"the figures were left out. {error}")
+            figures = {}
+        _write(out, rows, summary, figures)
     return dict(plain(summary))
 
 
@@ -87,17 +91,8 @@ def _rows(points: CriticalPoints) -> list[dict[str, Any]]:
     ]
 
 
-def _write(
-    out: Path,
-    points: CriticalPoints,
-    rows: list[dict[str, Any]],
-    summary: dict[str, Any],
-    target: db.Target,
-    loss: Any,
-) -> None:
-    from deepbures.plot import plot_critical_points, plot_hessian_spectra, plot_paths, to_svg
-
-    out.mkdir(parents=True, exist_ok=True)
+def _write(out: Path, rows: list[dict[str, Any]], summary: dict[str, Any], figures: Mapping[str, str]) -> None:
+    """Write the table, the figures and the summary, which lists them."""
 
     def table(path: Path) -> None:
         with path.open("w", newline="", encoding="utf-8") as file:
@@ -107,6 +102,20 @@ def _write(
                 writer.writerow({**row, "eigen_indices": " ".join(str(index) for index in row["eigen_indices"])})
 
     write_atomically(out / TABLE, table)
+    for name in FIGURES:
+        if name in figures:
+            write_atomically(out / name, functools.partial(_fill, figures[name]))
+        else:
+            (out / name).unlink(missing_ok=True)  # of what was overwritten
+    summary["files"] = [TABLE, SUMMARY, *figures]
+    text = json.dumps(plain(summary), indent=2, allow_nan=False)
+    write_atomically(out / SUMMARY, functools.partial(_fill, text))
+
+
+def _draw(points: CriticalPoints, target: db.Target, loss: Any) -> dict[str, str]:
+    """The figures by the name of their file, as SVG, as far as there are points for them."""
+    from deepbures.plot import plot_critical_points, plot_hessian_spectra, plot_paths, to_svg
+
     drawn = points[:_MOST_DRAWN]
     figures = [plot_critical_points(points)] if len(points) else []
     if drawn:
@@ -122,14 +131,7 @@ def _write(
                 }
             )
         )
-    names = FIGURES[: len(figures)]
-    for name, figure in zip(names, figures, strict=True):
-        write_atomically(out / name, functools.partial(_fill, to_svg(figure)))
-    for name in FIGURES[len(figures) :]:
-        (out / name).unlink(missing_ok=True)  # of what was overwritten
-    summary["files"] = [TABLE, SUMMARY, *names]
-    text = json.dumps(plain(summary), indent=2, allow_nan=False)
-    write_atomically(out / SUMMARY, functools.partial(_fill, text))
+    return {name: to_svg(figure) for name, figure in zip(FIGURES, figures, strict=False)}
 
 
 def _fill(text: str, path: Path) -> None:
@@ -157,8 +159,6 @@ def _number(value: float | None, digits: int = 4) -> str:
 def show_landscape(summary: dict[str, Any]) -> None:
     """The table on a terminal."""
     import typer
-    from rich.console import Console
-    from rich.table import Table
 
     request, data = summary["request"], summary["data"]
     loss = "squared Bures-Wasserstein" if request["loss"] == "bw" else "squared Frobenius"
@@ -183,14 +183,14 @@ def show_landscape(summary: dict[str, Any]) -> None:
     }
     if any(row["family_dim"] for row in shown):
         columns["family"] = [str(row["family_dim"]) for row in shown]
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in columns:
-        table.add_column(name, justify="left" if name in ("modes", "kind") else "right", no_wrap=name != "modes")
-    for cells in zip(*columns.values(), strict=True):
-        table.add_row(*cells)
-    Console(highlight=False, markup=False).print(table)
+    show_table(
+        columns,
+        right=set(columns) - {"modes", "kind"},
+        least_needed=("family", "rank", "nullity", "λ max", "λ min", "kind", "index", "loss"),
+    )
     found = len(summary["points"])
-    rest = f"; {found} found, the others are in --json and {TABLE}" if found > _MOST_SHOWN else ""
+    others = f"in {TABLE}" if "folder" in summary else f"shown by --json, and written by --out into {TABLE}"
+    rest = f"; {found} found, the others are {others}" if found > _MOST_SHOWN else ""
     typer.echo(f"\n{len(shown)} of {summary['total']:,} critical points{rest}.")
     if "family" in columns:
         typer.echo("Points of a family differ by a rotation among equal eigenvalues; its dimension is given.")

@@ -1,13 +1,16 @@
 """What the commands say on standard error: warnings while they run, and one line for whatever ends them."""
 
+import codecs
 import contextlib
+import io
+import os
 import re
 import shlex
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TextIO
 
 import typer
 
@@ -26,18 +29,24 @@ class Invocation:
 
     arguments: list[str]
     warnings: list[str] = field(default_factory=list)
+    quiet: bool = False
 
     @property
     def command(self) -> str:
-        """As it would be typed."""
-        return shlex.join(["deepbures", *self.arguments])
+        """As it would be typed, whatever the encoding of this process."""
+        return " ".join(["deepbures", *(_typed(word) for word in self.arguments)])
 
     def warn(self, message: object) -> None:
-        """Show a warning as one line, once."""
+        """Show a warning as one line, once; with --quiet, only keep it."""
         text = _one_line(message)
         if text not in self.warnings:
             self.warnings.append(text)
-            say(f"deepbures: warning: {text}")
+            self.note(f"warning: {text}")
+
+    def note(self, text: str) -> None:
+        """Show a line on standard error, if it is wanted."""
+        if not self.quiet:
+            say(f"deepbures: {text}")
 
     @contextlib.contextmanager
     def showing_warnings(self) -> Iterator[None]:
@@ -50,6 +59,34 @@ class Invocation:
             warnings.simplefilter("always", UserWarning)
             warnings.showwarning = show
             yield
+
+
+_OURS = frozenset("λτμΣΔκσε²³⁶₀ᵀ→−×…·≤≥∞≈–—“”•")
+"""What messages and tables of ours hold beside ASCII; the longer escapes would break tables."""
+
+
+def write_anywhere(stream: TextIO) -> None:
+    """Let a stream take all text: what its encoding lacks becomes ? in words of ours, and an escape in those of others.
+
+    So the name of a file is still to be told from another one's.
+    """
+
+    def escape(error: UnicodeError) -> tuple[str, int]:
+        if not isinstance(error, UnicodeEncodeError):
+            raise error
+        return "".join(map(_escaped, error.object[error.start : error.end])), error.end
+
+    codecs.register_error("deepbures", escape)
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="deepbures")
+
+
+def _escaped(character: str) -> str:
+    if character in _OURS:
+        return "?"
+    code = ord(character)
+    is_byte = 0xDC80 <= code <= 0xDCFF  # of an argument or a name of a file that is no text
+    return f"\\x{code - 0xDC00:02x}" if is_byte else character.encode("ascii", "backslashreplace").decode()
 
 
 def say(text: str) -> None:
@@ -95,6 +132,26 @@ def _usage(error: Any) -> str:
 def _where_to_look(error: Any) -> str:
     context = getattr(error, "ctx", None)
     return "" if context is None else f" See {context.command_path} --help."
+
+
+def _typed(word: str) -> str:
+    """A word as a shell takes it; in $'…' where a terminal could not show its bytes.
+
+    Where the encoding of the process is not UTF-8, Python holds what it cannot read of an argument as surrogates: the
+    bytes, which are what the shell was given, are read as UTF-8 instead.
+    """
+    try:
+        bytes_ = os.fsencode(word)
+    except UnicodeEncodeError:  # not from a shell
+        bytes_ = word.encode("utf-8", "surrogatepass")
+    try:
+        text = bytes_.decode("utf-8")
+    except UnicodeDecodeError:
+        text = ""
+    if text.isprintable() and bool(text) == bool(bytes_):
+        return shlex.quote(text)
+    plain = (chr(byte) if 32 <= byte < 127 and byte not in b"'\\" else f"\\x{byte:02x}" for byte in bytes_)
+    return f"$'{''.join(plain)}'"
 
 
 def _one_line(text: object) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from deepbures.cli._messages import Invocation, WorkError
 from deepbures.cli._progress import Display
+from deepbures.cli._show import show_table
 from deepbures.datasets import Dataset, load_dataset
 from deepbures.experiments import Finding
 from deepbures.reproduce import Experiment
@@ -126,21 +127,16 @@ def _plain(outcome: Outcome) -> dict[str, Any]:
 def show_reproduce(summary: dict[str, Any]) -> None:
     """A table of the experiments on a terminal; what did not hold, in full."""
     import typer
-    from rich.console import Console
-    from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("experiment", no_wrap=True)
-    table.add_column("statements held")
-    for name in ("pieces", "computed now", "seconds"):
-        table.add_column(name, justify="right")
-    unheld = []
+    names = ("experiment", "statements held", "pieces", "computed now", "seconds")
+    rows, unheld = [], []
     for row in summary["experiments"]:
         findings = [Finding(**finding) for finding in row["findings"]]
         unheld += [(row["name"], finding) for finding in findings if finding.held is False]
         held = tally(findings) if row["error"] is None else "failed"
-        table.add_row(row["name"], held, str(row["pieces"]), str(row["computed"]), f"{row['seconds']:.1f}")
-    Console(highlight=False, markup=False).print(table)
+        rows.append((row["name"], held, str(row["pieces"]), str(row["computed"]), f"{row['seconds']:.1f}"))
+    columns = {name: [row[i] for row in rows] for i, name in enumerate(names)}
+    show_table(columns, right=names[2:], least_needed=("computed now", "pieces", "seconds"))
     for name, finding in unheld:
         typer.echo(f"\n{name}: did not hold: {finding.statement}\n    {finding.evidence}")
     typer.echo(f"\n{summary['seconds']:.1f} s with {summary['workers']} at a time. Page: {summary['index']}")

@@ -1,7 +1,9 @@
 """What the commands say on standard output."""
 
 import json
-from collections.abc import Mapping
+import os
+import sys
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,57 @@ def show_summary(summary: Mapping[str, Any]) -> None:
     typer.echo(f"\n{folder}: {', '.join(summary['files'])}")
     if "report.html" in summary["files"]:
         typer.echo(f"Report: {folder / 'report.html'}")
+
+
+def show_table(columns: Mapping[str, Sequence[str]], *, right: Collection[str], least_needed: Sequence[str]) -> None:
+    """A table, as wide as it has to be where there is no terminal.
+
+    Parameters
+    ----------
+    columns : mapping of str to sequence of str
+        The cells of each column. The first one tells the rows apart: where the terminal is too narrow it is folded, and
+        never left out.
+    right : collection of str
+        Columns of numbers.
+    least_needed : sequence of str
+        Columns that are left out of a narrow terminal, in this order; a line below the table names them.
+    """
+    from rich.cells import cell_len
+    from rich.console import Console
+    from rich.table import Table
+
+    first, *others = columns
+    widths = {name: max(map(cell_len, (name, *cells))) for name, cells in columns.items()}
+    console = Console(highlight=False, markup=False, width=None if _width_is_given() else 10_000)
+    needed = min(widths[first], max(_NARROWEST, console.width // 3))
+    left_out: list[str] = []
+    for name in least_needed:
+        if needed + sum(_GAP + widths[other] for other in others) <= console.width:
+            break
+        if name in others:
+            others.remove(name)
+            left_out.append(name)
+    room = console.width - sum(_GAP + widths[other] for other in others)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(first, overflow="fold", width=max(1, min(widths[first], room)))
+    for name in others:
+        table.add_column(name, justify="right" if name in right else "left", no_wrap=True)
+    for cells in zip(*(columns[name] for name in (first, *others)), strict=True):
+        table.add_row(*cells)
+    console.print(table)
+    if left_out:
+        names = ", ".join(name for name in columns if name in left_out)
+        console.print(f"\nToo narrow for: {names}. Widen the terminal, or see --json.", soft_wrap=True)
+
+
+_GAP = 2
+"""Between columns."""
+_NARROWEST = 12
+"""To which the first column is folded at most while another one could be left out."""
+
+
+def _width_is_given() -> bool:
+    return sys.stdout.isatty() or "COLUMNS" in os.environ
 
 
 def count(number: int, noun: str) -> str:
