@@ -115,3 +115,14 @@ def test_a_step_does_not_depend_on_the_number_of_features():
     run = db.gradient_descent(start, goal, loss, 20_000, 1e-4, tolerance=0.0)
     # 20,000 times a few products of a 100,000×10 matrix would take minutes.
     assert time.process_time() - begun < 60 and run.steps[-1] == 20_000
+
+
+def test_no_record_takes_memory_of_the_square_of_the_features():
+    # A square matrix of this size, as a full decomposition of an n×2 matrix would have it, is 320 GB.
+    factor = np.random.default_rng(0).standard_normal((200_000, 2))
+    names = ("end_to_end", "smallest_singular_value", "effective_rank", "rank", "alignment")
+    goal, start = db.Target.from_factor(factor), db.initialize((1, 200_000), "balanced", key=0, scale=1.0)
+    run = db.gradient_descent(start, goal, db.BuresWasserstein(), 2, record=names)
+    np.testing.assert_allclose(
+        run["smallest_singular_value"], np.linalg.norm(run["end_to_end"], axis=(1, 2)), rtol=1e-10
+    )

@@ -62,7 +62,7 @@ def _observe(settings: _Settings, state: State, problem: Problem) -> tuple[Array
     excess = problem.low.excess(w, problem.target, problem.loss)
     (velocity,) = settings.field(state.position, state.weights, (problem.loss, problem.target))
     fall = -(problem.loss.grad(w, problem.target) * velocity).sum()
-    smallest = jnp.linalg.svd(w, compute_uv=False)[settings.field.rank - 1]
+    smallest = jnp.linalg.svd(w, full_matrices=False, compute_uv=False)[settings.field.rank - 1]
     return state.position, excess, fall / jnp.where(excess > 0, excess, 1), smallest
 
 

@@ -15,7 +15,7 @@ Observable = Callable[[DeepLinearNetwork, Target, AbstractLoss, Minimum], Array]
 
 
 def _singular_values(net: DeepLinearNetwork) -> Array:
-    return jnp.linalg.svd(net.end_to_end, compute_uv=False)
+    return jnp.linalg.svd(net.end_to_end, full_matrices=False, compute_uv=False)
 
 
 def _rank(net: DeepLinearNetwork, target: Target, loss: AbstractLoss, low: Minimum) -> Array:
