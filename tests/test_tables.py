@@ -174,7 +174,11 @@ def test_types_of_columns(tmp_path):
         parquet.write_table(pyarrow.table({"a": [1.0, 2.0], "b": column}), path)
         return load_dataset(path).samples[:, 1]
 
-    for column in (pyarrow.array([1, 200], "uint8"), pyarrow.array([True, False]), pyarrow.array([0.5, 2], "float16")):
+    for column in (
+        pyarrow.array([1, 200], "uint8"),
+        pyarrow.array([True, False]),
+        pyarrow.array(np.array([0.5, 2], "f2")),
+    ):
         np.testing.assert_array_equal(write(column), np.array(column.to_pylist(), float))
     np.testing.assert_array_equal(write(pyarrow.array([150, -25]).cast(pyarrow.decimal128(21, 2))), [150, -25])
     for column, message in [
