@@ -11,7 +11,7 @@ from deepbures.metric._factors import NO_CANCELLATION
 from deepbures.metric._kernel import Kernel, Pieces
 from deepbures.metric._libraries import detached, device_of, in_full_precision, is_differentiated, is_traced, values_of
 from deepbures.metric._nearest import checked_covariances
-from deepbures.metric._procrustes import adjoint, squared_distance, squared_norm
+from deepbures.metric._procrustes import adjoint, rank_size, squared_distance, squared_norm
 from deepbures.metric._scaled import rooted_at_any_scale, squared_at_any_scale
 from deepbures.metric._validation import (
     align,
@@ -206,7 +206,7 @@ class MixedKernel(Kernel):
             value = outside + squared_distance(c, triangle, u, vh[..., : u.shape[-1], :])
         # An error eps in the compressed A has passed a root: what is below eps² of the largest s² is rounding.
         largest = s[..., :1]
-        keep = s > max(y.shape[-2:]) * xp.finfo(s.dtype).eps * largest
+        keep = s > rank_size(*y.shape[-2:]) * xp.finfo(s.dtype).eps * largest
         v = adjoint(vh)
         return xp.where(keep, s, xp.zeros_like(s)), v, image @ (triangle @ v), value[..., None]
 

@@ -14,6 +14,7 @@ All functions take arrays of any library that follows the array API standard, wi
 dimensions. The caller brings the SVD, since which algorithm is best depends on the library.
 """
 
+import math
 from typing import Any
 
 from array_api_compat import array_namespace
@@ -37,16 +38,24 @@ def squared_norm(x: Array) -> Array:
 
 
 def nonzero(s: Array, num_rows: int, num_columns: int) -> Array:
-    """Which singular values count as nonzero: s > max(shape) · eps · s_max, the one rank tolerance.
+    """Which singular values count as nonzero: s > size · eps · s_max, the one rank tolerance.
 
-    This is the size of the rounding error of an SVD, hence the level below which a computed singular
-    value carries no information. `s` is sorted in descending order.
+    This is the size of the rounding error of an SVD, hence the level below which a computed singular value carries no
+    information: with size = min(shape) + √max(shape), or max(shape) if that is less. Each of min(shape) reflections
+    adds about eps, and the sums of max(shape) terms in them the square root of their number. `s` is sorted in
+    descending order.
     """
     xp = array_namespace(s)
     if s.shape[-1] == 0:
         return s > 0
-    tolerance = max(num_rows, num_columns) * xp.finfo(s.dtype).eps
+    tolerance = rank_size(num_rows, num_columns) * xp.finfo(s.dtype).eps
     return s > tolerance * s[..., :1]
+
+
+def rank_size(num_rows: int, num_columns: int) -> float:
+    """The rank tolerance in units of eps."""
+    small, large = sorted((num_rows, num_columns))
+    return min(large, small + math.sqrt(large))
 
 
 def polar_factor(u: Array, s: Array, vh: Array) -> Array:
