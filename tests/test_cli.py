@@ -902,6 +902,7 @@ def test_bad_input_of_distance(refused, tmp_path):
         (["row.npy", "x.npy", "--factors"], "'row.npy' must hold a non-empty matrix, but has shape (3,)."),
         ([SMALL, SMALL], "is a covariance matrix, not samples: pass --covariances"),
         ([SMALL, SMALL, "--factors"], "unknown data"),
+        (["digits", "digits", "--covariances"], "(on the command line: --covariance; of distance, --covariances) out."),
         (["skew.npy", "skew.npy", "--covariances"], "symmetric"),
         (["x.npy", "z.npy"], "there is no file or folder 'z.npy'"),
         (["x.npy"], "Missing argument 'B'."),

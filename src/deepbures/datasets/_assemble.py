@@ -71,7 +71,8 @@ def _check_square(array: Array, source: str) -> None:
     if array.ndim != 2 or array.shape[0] != array.shape[1] or array.size == 0:
         raise ValueError(
             f"{source!r} must hold a square matrix to be read as a covariance, but has shape {array.shape}. If it "
-            "holds samples in rows, leave covariance (on the command line: --covariance) out."
+            "holds samples in rows, leave covariance (on the command line: --covariance; of distance, --covariances) "
+            "out."
         )
 
 

@@ -153,7 +153,7 @@ path to a file (.npy, .npz, .csv, .tsv, .csv.gz, .tsv.gz, .parquet) or a folder 
         if covariance and data.covariance is None:
             raise ValueError(
                 f"{source!r} holds samples and cannot be read as a covariance matrix. Leave covariance (on the "
-                "command line: --covariance) out."
+                "command line: --covariance; of distance, --covariances) out."
             )
         if header is not None:
             raise ValueError(_no_header_message(str(source)))
