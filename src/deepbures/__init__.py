@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from deepbures.landscape import HessianExtremes as HessianExtremes
     from deepbures.landscape import HessianSpectrum as HessianSpectrum
     from deepbures.landscape import PathProfile as PathProfile
+    from deepbures.landscape import Problem as Problem
     from deepbures.landscape import QuadraticModel as QuadraticModel
     from deepbures.landscape import asymptotic_rate as asymptotic_rate
     from deepbures.landscape import classify as classify
@@ -44,9 +45,15 @@ if TYPE_CHECKING:
     from deepbures.metric import squared_frechet_distance as squared_frechet_distance
     from deepbures.metric import squared_frechet_distance_from_moments as squared_frechet_distance_from_moments
     from deepbures.metric import transport_map as transport_map
+    from deepbures.model import AbstractLoss as AbstractLoss
+    from deepbures.model import AbstractModes as AbstractModes
+    from deepbures.model import AbstractSpectralLoss as AbstractSpectralLoss
     from deepbures.model import BuresWasserstein as BuresWasserstein
     from deepbures.model import DeepLinearNetwork as DeepLinearNetwork
+    from deepbures.model import EntropicWasserstein as EntropicWasserstein
     from deepbures.model import Frobenius as Frobenius
+    from deepbures.model import GaussianLikelihood as GaussianLikelihood
+    from deepbures.model import SinkhornDivergence as SinkhornDivergence
     from deepbures.model import Target as Target
     from deepbures.model import balanced_network as balanced_network
     from deepbures.model import initialize as initialize
@@ -93,8 +100,15 @@ _ROOMS = {
         "initialize",
         "BuresWasserstein",
         "Frobenius",
+        "GaussianLikelihood",
+        "EntropicWasserstein",
+        "SinkhornDivergence",
+        "AbstractLoss",
+        "AbstractSpectralLoss",
+        "AbstractModes",
     ),
     "landscape": (
+        "Problem",
         "rank_k_minimizer",
         "minimal_loss",
         "sharpness",

@@ -19,6 +19,9 @@ LOSSES = {
     "smoothed": db.BuresWasserstein(0.5),
     "smoothed above": db.BuresWasserstein(4.5),
     "Frobenius": db.Frobenius(),
+    "likelihood": db.GaussianLikelihood(0.5),
+    "entropic": db.EntropicWasserstein(1.0),
+    "Sinkhorn": db.SinkhornDivergence(0.7),
 }
 EACH = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 TARGETS = pytest.mark.parametrize("values", SPECTRA.values(), ids=SPECTRA)

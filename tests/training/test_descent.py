@@ -222,7 +222,7 @@ def test_float32_stays_float32(rng):
             ValueError,
             "The network has 4 outputs, but the target has dimension 2",
         ),
-        ({"loss": "bw"}, TypeError, "BuresWasserstein or Frobenius"),
+        ({"loss": "bw"}, TypeError, "loss must be a loss such as BuresWasserstein"),
     ],
 )
 def test_bad_input(change, error, message):

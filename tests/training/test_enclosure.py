@@ -7,6 +7,7 @@ import pytest
 
 import deepbures as db
 from deepbures.training import _enclosure
+from deepbures.training._run import pose
 
 N, RANK = 60, 7
 
@@ -26,7 +27,7 @@ def both(monkeypatch, run):
         _enclosure, "enclose", lambda *args, _enclose=_enclosure.enclose: taken.append(_enclose(*args)) or taken[-1]
     )
     inside = run()
-    assert taken[0] is not None and taken[0].target.dim <= RANK + 4
+    assert taken[0] is not None and taken[0].problem.target.dim <= RANK + 4
     monkeypatch.setattr(_enclosure, "enclose", lambda *args: None)
     return inside, run()
 
@@ -104,7 +105,7 @@ def test_the_whole_space_where_it_is_needed_or_nothing_is_gained(case):
     if case == "rank of the bottleneck":
         goal = db.Target.from_spectrum([3.0], basis=np.eye(N, 1))
         start = db.DeepLinearNetwork([np.eye(N, 1)])
-    assert _enclosure.enclose(start, goal, loss, record) is None
+    assert _enclosure.enclose(start, pose(start, goal, loss), record) is None
 
 
 def test_a_step_does_not_depend_on_the_number_of_features():

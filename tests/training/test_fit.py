@@ -11,6 +11,7 @@ import pytest
 
 import deepbures as db
 from deepbures.training import Assumption
+from deepbures.training._certify import certificates_of
 from deepbures.training._verification import as_plain, hold_against, in_words, kind
 
 from . import naive
@@ -194,19 +195,29 @@ def test_what_is_certified_of_descent_is_exact_at_depth_one(descended):
     np.testing.assert_allclose([exact.tightness, exact.largest_ratio], 1, rtol=1e-6)
 
 
-def test_no_certificates_without_a_start_or_a_spectrum():
+def test_certificates_need_a_start_and_know_targets_of_products():
+    closed = db.fit(FULL, 2, solver="closed-form")
+    assert (closed.certificates, closed.checks) == ((), ())
     variances = np.arange(40.0, 0, -1)
-    products = db.Target.from_operator(lambda w: variances[:, None] * w, 40, variances.sum())
-    for target, options in [(FULL, {"solver": "closed-form"}), (products, {"solver": "descent", "num_steps": 3})]:
-        fitted = db.fit(target, 2, **options)
-        assert (fitted.certificates, fitted.checks) == ((), ())
+    calls = []
+
+    def matmul(w):
+        calls.append(w.shape)
+        return variances[:, None] * w
+
+    products = db.Target.from_operator(matmul, 40, variances.sum())
+    fitted = db.fit(products, 2, solver="descent", num_steps=3)
+    told = {certificate.name: certificate for certificate in fitted.certificates}
+    assert told["flow-bottleneck"].constants["gap"] == pytest.approx(1.0)
+    assert told["descent-sharpness"].constants["sharpness"] == pytest.approx(2.0)
+    assert len(fitted.checks) == len(fitted.certificates)
 
 
 def test_a_violated_guarantee_is_a_warning(monkeypatch):
     def too_fast(*arguments):
-        return tuple(dataclasses.replace(c, log_rate=c.log_rate + 1) for c in db.certify(*arguments))
+        return tuple(dataclasses.replace(c, log_rate=c.log_rate + 1) for c in certificates_of(*arguments))
 
-    monkeypatch.setattr("deepbures.training._fit.certify", too_fast)
+    monkeypatch.setattr("deepbures.training._fit.certificates_of", too_fast)
     with pytest.warns(UserWarning, match=r"flow-exact: VIOLATED, first at .* please report it, with the data"):
         fitted = db.fit(FULL, 4, init="close", num_records=60)
     assert [check.certificate.name for check in fitted.checks if check.violated] == ["flow-exact"]

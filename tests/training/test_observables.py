@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import deepbures as db
-from deepbures.landscape._minimum import minimum
+from deepbures.landscape import Problem
 from deepbures.training._observables import DEFAULT_RECORD, OBSERVABLES, observer
 
 from . import naive
@@ -15,8 +15,8 @@ from .problems import BASIS, COVARIANCE, SPECTRUM, TARGET, unbalanced
 
 def look(name, net, loss, target=TARGET):
     """An observable, compiled as in a run."""
-    low = minimum(target, net.bottleneck, loss)
-    return jax.tree.map(np.asarray, eqx.filter_jit(OBSERVABLES[name])(net, target, loss, low))
+    problem = Problem(target, loss, net.bottleneck)
+    return jax.tree.map(np.asarray, eqx.filter_jit(OBSERVABLES[name])(net, problem))
 
 
 LOSSES = {"tau=0": db.BuresWasserstein(), "tau=0.1": db.BuresWasserstein(0.1)}

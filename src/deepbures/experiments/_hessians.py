@@ -27,9 +27,9 @@ from deepbures.landscape import (
     hessian_matrix,
     hessian_spectrum,
     loss_along_path,
+    modes_of,
     quadratic_model,
 )
-from deepbures.landscape._modes import modes_of
 from deepbures.model import AbstractLoss, BuresWasserstein, DeepLinearNetwork, Frobenius, Target, balanced_network
 
 Array = Any
@@ -172,11 +172,11 @@ class _Problem:
         return Target.from_covariance(np.asarray(data.covariance) + self.tau * np.eye(self.dim))
 
     def swapped(self, i: int) -> tuple[int, ...]:
-        """Modes of point i of the sequence "swap"."""
+        """AbstractModes of point i of the sequence "swap"."""
         return (*range(self.rank - 1), self.rank - 1 + i)
 
     def sequence(self, order: str, target: Target, loss: AbstractLoss) -> NDArray[np.int64]:
-        """Modes of all points of a sequence, (points, k)."""
+        """AbstractModes of all points of a sequence, (points, k)."""
         if order == "swap":
             return np.array([self.swapped(i) for i in range(self.num_points)])
         return critical_points(target, self.rank, loss, num=self.num_points, ranks=self.rank).eigen_indices
@@ -188,7 +188,7 @@ class _Problem:
         """W = Ω_J diag(w_J)."""
         chosen = list(modes)
         values, basis = (np.asarray(part) for part in target.spectrum(self.dim))
-        return np.asarray(basis[:, chosen] * np.sqrt(modes_of(loss).squares(values[chosen])))
+        return np.asarray(basis[:, chosen] * np.sqrt(modes_of(loss).used(values[chosen])))
 
     def network(self, target: Target, modes: tuple[int, ...], loss: AbstractLoss) -> DeepLinearNetwork:
         w = self.matrix(target, modes, loss)
@@ -259,7 +259,7 @@ def _paths(problem: _Problem, number: int) -> Piece:
         piece["positions"] = profiles[0][0].positions
         piece[f"{name}-losses"] = np.array([[each.losses for each in row] for row in profiles])
         piece[f"{name}-curvature"] = np.asarray(
-            closed.squares(below) * closed.pair(below, below) + closed.squares(above) * closed.exchange(above, below)
+            closed.used(below) * closed.pair(below, below) + closed.used(above) * closed.exchange(above, below)
         )
     return piece
 

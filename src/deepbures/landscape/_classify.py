@@ -20,13 +20,13 @@ from deepbures.landscape._eigenvalues import (
     group_of,
     group_starts,
     leading_spectrum,
+    modes_of,
     num_usable,
 )
 from deepbures.landscape._inputs import check_network, check_target
-from deepbures.landscape._modes import ExactModes, Modes, modes_of
 from deepbures.landscape._spectrum import HessianSpectrum, spectrum_at_lift
 from deepbures.metric import bures_wasserstein_distance_factors
-from deepbures.model import AbstractLoss, DeepLinearNetwork, Target
+from deepbures.model import AbstractLoss, AbstractModes, DeepLinearNetwork, Target
 from deepbures.model._network import multiply_layers
 
 Array = Any
@@ -105,7 +105,7 @@ class Classification:
 
     def _slope_of_unused_modes(self) -> str:
         """A mode of size s = a^N in the weights takes 2 √λ a^N off the exact loss, and less than a² off the others."""
-        if isinstance(modes_of(self.point.loss), ExactModes) and self.point.depth <= 2:
+        if not modes_of(self.point.loss).is_smooth and self.point.depth <= 2:
             order = ("first", "second")[self.point.depth - 1]
             return f"The loss has a kink here: letting in a mode that is not used lowers it to {order} order"
         return "It is flat to second order: training leaves it slowly, by modes that are not used"
@@ -165,7 +165,7 @@ def classify(net: DeepLinearNetwork, target: Target, loss: AbstractLoss, *, tol:
     left, s, _ = np.linalg.svd(w, full_matrices=False)
     usable = num_usable(values, modes)
     basis = _aligned_basis(values, leading_spectrum(target, usable)[1], w)
-    roots = np.sqrt(modes.squares(values[:usable]))
+    roots = np.sqrt(modes.used(values[:usable]))
     cosines = np.abs(basis.T @ left)
     chosen, partners = _assign(cosines, roots, s, min(net.bottleneck, usable))
     total = float(np.sqrt(values.sum()))
@@ -232,7 +232,7 @@ def _canonical(values: Floats, chosen: Ints) -> tuple[int, ...]:
 def _point(
     indices: tuple[int, ...],
     values: Floats,
-    modes: Modes,
+    modes: AbstractModes,
     net: DeepLinearNetwork,
     target: Target,
     loss: AbstractLoss,
@@ -254,7 +254,7 @@ def _point(
     return (
         CriticalPoint(
             eigen_indices=indices,
-            value=float(np.asarray(modes.cost(values), np.float64)[outside].sum()),
+            value=float(np.sum(modes.cost(values[outside])) + np.sum(modes.rest(values[list(indices)]))),
             rank=r,
             morse_index=spectrum.morse_index,
             nullity=spectrum.nullity,

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from deepbures.landscape._modes import Modes
+from deepbures.model import AbstractModes
 
 
 class Directions(NamedTuple):
@@ -25,7 +25,9 @@ class Directions(NamedTuple):
     largest_rank: int
 
 
-def directions_at(n: int, r: int, m: int, hidden: int | tuple[int, ...], depth: int, modes: Modes) -> Directions:
+def directions_at(
+    n: int, r: int, m: int, hidden: int | tuple[int, ...], depth: int, modes: AbstractModes
+) -> Directions:
     """The directions at a point of rank r; `hidden` are the hidden widths, or the width of all of them."""
     null = 0
     if depth > 1:

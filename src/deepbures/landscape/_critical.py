@@ -15,13 +15,13 @@ from deepbures.landscape._eigenvalues import (
     checked_landscape,
     group_starts,
     leading_spectrum,
+    modes_of,
     num_at_threshold,
     num_usable,
 )
-from deepbures.landscape._modes import Modes, modes_of
 from deepbures.landscape._spectrum import HessianSpectrum, spectrum_at_lift
 from deepbures.landscape._subsets import Choices, Groups, best_choices, choices_within, count_choices
-from deepbures.model import AbstractLoss, DeepLinearNetwork, Target, balanced_network
+from deepbures.model import AbstractLoss, AbstractModes, DeepLinearNetwork, Target, balanced_network
 
 Array = Any
 Ints = NDArray[np.int64]
@@ -81,7 +81,7 @@ class CriticalPoint:
         values, vectors = leading_spectrum(self.target, max(self.eigen_indices, default=-1) + 1)
         w = np.zeros((self.target.dim, self.latent_dim), vectors.dtype)
         chosen = list(self.eigen_indices)
-        w[:, : self.rank] = vectors[:, chosen] * np.sqrt(modes_of(self.loss).squares(values[chosen]))
+        w[:, : self.rank] = vectors[:, chosen] * np.sqrt(modes_of(self.loss).used(values[chosen]))
         return w
 
     def network(self, widths: Sequence[int] | None = None) -> DeepLinearNetwork:
@@ -292,7 +292,8 @@ def critical_points(
     target, modes, k, m, n_layers = checked_landscape(target, rank, loss, latent_dim, depth)
     values = all_eigenvalues(target)
     sizes, used_ranks = _groups_of(values, modes), _ranks(ranks, k, modes)
-    groups = Groups(sizes[1][: sizes[2]], np.asarray(modes.cost(values[sizes[0][: sizes[2]]]), np.float64))
+    leading = values[sizes[0][: sizes[2]]]
+    groups = Groups(sizes[1][: sizes[2]], np.asarray(modes.cost(leading) - modes.rest(leading), np.float64))
     usable = groups.total
     if not modes.is_smooth and k > usable:
         advice = f"Ask for a rank in 1..{usable}, or use" if usable else "Use"
@@ -326,14 +327,14 @@ def critical_points(
     )
 
 
-def _groups_of(values: Floats, modes: Modes) -> tuple[Ints, Ints, int]:
+def _groups_of(values: Floats, modes: AbstractModes) -> tuple[Ints, Ints, int]:
     """Starts and sizes of the groups, and how many of the groups are usable."""
     starts = group_starts(values)
     sizes = np.diff(np.append(starts, len(values)))
     return starts, sizes, int((starts < num_usable(values, modes)).sum())
 
 
-def _ranks(ranks: int | Sequence[int] | None, k: int, modes: Modes) -> list[int]:
+def _ranks(ranks: int | Sequence[int] | None, k: int, modes: AbstractModes) -> list[int]:
     allowed = range(k + 1) if modes.is_smooth else range(k, k + 1)
     if ranks is None:
         return list(allowed)
@@ -411,7 +412,7 @@ def _choose(
 
 def _table(
     choices: Choices,
-    spectrum: tuple[Floats, tuple[Ints, Ints, int], Modes],
+    spectrum: tuple[Floats, tuple[Ints, Ints, int], AbstractModes],
     r: int,
     k: int,
     room: Directions,
@@ -423,7 +424,8 @@ def _table(
     left = sizes[:usable_groups] - counts
     costs = np.asarray(modes.cost(values), np.float64)
     group_cost = costs[starts[:usable_groups]]
-    value = left @ group_cost + costs[usable:].sum()
+    rests = np.asarray(modes.rest(values[starts[:usable_groups]]), np.float64)
+    value = left @ group_cost + counts @ rests + costs[usable:].sum()
     ties = (counts * left).sum(1)
     morse_index = choices.inversions + _null_index(r, usable, room)
     nullity = room.flat + ties + room.null_columns * num_at_threshold(values, modes)

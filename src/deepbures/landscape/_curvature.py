@@ -2,81 +2,18 @@
 
 from typing import Any
 
-import numpy as np
-
 from deepbures._checks import check_integer
 from deepbures._precision import numpy_in_numpy_out
-from deepbures.landscape._eigenvalues import EQUAL
-from deepbures.landscape._minimum import Minimum, minimum
-from deepbures.model import AbstractLoss, BuresWasserstein, Target
-from deepbures.model._covariance import namespace
+from deepbures.landscape._problem import Problem
+from deepbures.model import AbstractLoss, Target
 
 Array = Any
-
-
-def _positive_curvatures(low: Minimum, loss: AbstractLoss, depth: int, num_columns: int) -> Array:
-    """Hessian eigenvalues of L^N at the balanced minimizer, the largest and the smallest positive one among them.
-
-    Exchange i→j, scale j and (depth 1 only) null columns, where a mode i is not in the minimizer and j is; entries of
-    other pairs are NaN. Pairs (j, j') within the minimizer lie between the scale entries of j and j'. With w_j the
-    singular values and p = 2(N−1)/N, an exchange is multiplied by w_j^p and a scale by N w_j^p.
-    """
-    xp = namespace(low.eigenvalues, getattr(loss, "tau", 0.0))
-    k = low.rank
-    values, used = xp.asarray(low.eigenvalues), xp.asarray(low.used)
-    inside = values[:k]
-    tau = xp.asarray(getattr(loss, "tau", 0.0), dtype=values.dtype)
-    unused = xp.concatenate([~used, xp.ones(values.shape[-1] - k, bool)])
-    outside = values[None, :]
-    own = xp.where(used, inside, 1)[:, None]
-    if isinstance(loss, BuresWasserstein):
-        squares = xp.where(used, inside - tau, 1)
-        exchange = 2 * (own - outside) / (own + xp.sqrt(outside) * xp.sqrt(tau))
-        scale = 2 * squares / own[:, 0]
-        null = 2 * (1 - xp.sqrt(values / tau)) if loss.is_smooth else xp.full_like(values, xp.nan)
-    else:
-        squares = own[:, 0]
-        exchange = 4 * (own - outside)
-        scale = 8 * own[:, 0]
-        null = -4 * values
-    power = xp.where(squares > 0, squares, 1) ** ((depth - 1) / depth)
-    # Exact ties λ_i = λ_j are directions along a family of minimizers, not slow ones.
-    level = xp.maximum(EQUAL * values[0], 4 * xp.finfo(values.dtype).eps * own)
-    tie = outside >= own - level
-    alive = used & (squares > 0)
-    exchange = xp.where(alive[:, None] & unused[None, :] & ~tie, exchange * power[:, None], xp.nan)
-    scale = xp.where(alive, depth * scale * power, xp.nan)
-    null_open = unused & (used.sum() < num_columns) & (depth == 1)
-    return xp.concatenate([exchange.ravel(), scale, xp.where(null_open, null, xp.nan)])
 
 
 def _extremes(target: Target, rank: int, loss: AbstractLoss, depth: int, latent_dim: int | None) -> tuple[Array, Array]:
     depth = check_integer(depth, "depth", 1)
     columns = check_integer(rank if latent_dim is None else latent_dim, "latent_dim", rank)
-    return extremes_at(minimum(target, rank, loss), loss, depth, columns)
-
-
-def extremes_at(low: Minimum, loss: AbstractLoss, depth: int, latent_dim: int) -> tuple[Array, Array]:
-    """Sharpness, and the smallest positive eigenvalue (0 where the approach is slower than exponential)."""
-    with np.errstate(divide="ignore", invalid="ignore"):  # in entries that are left out
-        curvatures = _positive_curvatures(low, loss, depth, latent_dim)
-    xp = namespace(curvatures)
-    smallest = xp.where(curvatures > 0, curvatures, xp.inf).min()
-    largest = xp.where(xp.isnan(curvatures), -xp.inf, curvatures).max()
-    values = xp.asarray(low.eigenvalues)
-    if isinstance(loss, BuresWasserstein) and loss.is_smooth:
-        tau = xp.asarray(loss.tau, dtype=smallest.dtype)
-        # A column that no mode uses: λ_i < τ decays like a power of t for depth ≥ 2, λ_i = τ at every depth.
-        used = xp.asarray(low.used)
-        idle = used.sum() < min(low.rank, latent_dim)
-        rest = xp.concatenate([xp.where(used, xp.inf, values[: low.rank]), values[low.rank :]])
-        flat = idle & (xp.any(rest <= tau) if depth > 1 else xp.any(rest == tau))
-        smallest = xp.where(flat, 0.0, smallest)
-    elif depth > 1 or not isinstance(loss, BuresWasserstein):
-        # A mode beyond the rank of the target, λ_i = 0, shrinks by ds/dt = −2N s^{3−2/N} (Frobenius: −4N s^{5−2/N}).
-        smallest = xp.where(xp.any(values[: low.rank] <= 0), 0.0, smallest)
-    largest = xp.where(largest > -xp.inf, largest, xp.nan)
-    return largest, xp.where(xp.isfinite(smallest), smallest, 0.0)
+    return Problem(target, loss, rank).extremes(depth, columns)
 
 
 @numpy_in_numpy_out

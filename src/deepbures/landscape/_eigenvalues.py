@@ -6,27 +6,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepbures._checks import check_integer
-from deepbures.landscape._inputs import check_target
-from deepbures.landscape._modes import Modes, modes_of
-from deepbures.model import AbstractLoss, Target
-from deepbures.model._covariance import ProductCovariance, SpectralCovariance
-from deepbures.model._reduction import eigenpairs_of_matrix, without_noise
+from deepbures.linalg import namespace
+from deepbures.model import AbstractLoss, AbstractModes, Target, check_loss, check_target
 
+Array = Any
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-# Eigenvalues that differ by less, relative to the largest one, are put down to the rounding of a decomposition.
-EQUAL = 64 * float(np.finfo(np.float64).eps)
+_EQUAL = 64 * float(np.finfo(np.float64).eps)
+"""Eigenvalues that differ by less, relative to the largest one, are put down to the rounding of a decomposition: it is
+computed in float64 whatever the dtype."""
 
 
 def checked_landscape(
     target: Target, rank: int, loss: AbstractLoss, latent_dim: int | None, depth: int
-) -> tuple[Target, Modes, int, int, int]:
+) -> tuple[Target, AbstractModes, int, int, int]:
     """The target with its whole spectrum, the closed forms of the loss, k, m and N."""
     modes = modes_of(loss)
     if np.ndim(modes.threshold()) > 0:
         raise ValueError(
-            f"A batch of losses (tau of shape {np.shape(modes.threshold())}) was given: ask for one at a time."
+            f"A batch of losses (of threshold {np.shape(modes.threshold())}) was given: ask for one at a time."
         )
     check_target(target)
     if np.ndim(target.mean) != 1:
@@ -37,23 +36,29 @@ def checked_landscape(
     m = k if latent_dim is None else check_integer(latent_dim, "latent_dim", k, why=" (the rank)")
     most = (2**63 - 1) // (m * (m + target.dim))
     n_layers = check_integer(depth, "depth", 1, most, why=" (for less than 2⁶³ weights)")
-    return _decomposed(target), modes, k, m, n_layers
+    return decomposed(target), modes, k, m, n_layers
 
 
-def _decomposed(target: Target) -> Target:
+def modes_of(loss: AbstractLoss) -> AbstractModes:
+    """The closed forms of a loss that has them."""
+    check_loss(loss)
+    if loss.modes is None:
+        raise TypeError(
+            f"The landscape of a {type(loss).__name__} is not known in closed form: it has no `modes`. Give it those "
+            "of AbstractSpectralLoss; hessian_extremes and training need none."
+        )
+    return loss.modes
+
+
+def decomposed(target: Target) -> Target:
     """The target with its whole spectrum: a dense matrix that was kept as it is is decomposed here."""
-    covariance = target.covariance
-    if not isinstance(covariance, ProductCovariance):
-        return target
-    if callable(covariance.operator):
+    covariance = target.covariance.decomposed()
+    if covariance is None:
         raise ValueError(
             f"This target of dimension {target.dim} is known through products only, so that not all of its eigenvalues "
             "are at hand. Build it with Target.from_factor, from_samples, from_covariance or from_spectrum."
         )
-    matrix = np.asarray(covariance.operator)
-    values, vectors = eigenpairs_of_matrix(matrix)
-    kept = without_noise(values, target.dim * float(np.finfo(matrix.dtype).eps))
-    return Target(target.mean, SpectralCovariance(vectors.astype(matrix.dtype), kept.astype(matrix.dtype)))
+    return target if covariance is target.covariance else Target(target.mean, covariance)
 
 
 def all_eigenvalues(target: Target) -> Floats:
@@ -69,9 +74,9 @@ def leading_spectrum(target: Target, num: int) -> tuple[Floats, NDArray[Any]]:
     return np.asarray(values), np.asarray(vectors)
 
 
-def equality_level(values: Any) -> float:
+def equality_level(values: Array) -> Array:
     """The difference up to which eigenvalues count as equal: 64 eps λ_1, the rounding of a decomposition."""
-    return EQUAL * float(values[0])
+    return _EQUAL * values[..., :1]
 
 
 def group_starts(values: Floats) -> Ints:
@@ -85,17 +90,30 @@ def group_of(values: Floats) -> Ints:
     return np.searchsorted(starts, np.arange(len(values)), side="right") - 1
 
 
-def side_of_threshold(values: Floats, modes: Modes) -> Ints:
-    """1 for modes above the threshold, which a critical point may use, 0 for those at it up to rounding, −1 below."""
-    distance = values - float(modes.threshold())
-    return np.where(np.abs(distance) <= equality_level(values), 0, np.sign(distance)).astype(np.int64)
+def side_of_threshold(values: Array, modes: AbstractModes) -> Array:
+    """1 for modes above the threshold, which can be used, 0 for those at it up to rounding, −1 for those below."""
+    xp = namespace(values, modes.threshold())
+    distance = values - xp.asarray(modes.threshold(), dtype=values.dtype)
+    return xp.where(xp.abs(distance) <= equality_level(values), 0, xp.sign(distance)).astype(int)
 
 
-def num_usable(values: Floats, modes: Modes) -> int:
+def num_usable(values: Floats, modes: AbstractModes) -> int:
     """How many modes a critical point may use."""
     return int((side_of_threshold(values, modes) > 0).sum())
 
 
-def num_at_threshold(values: Floats, modes: Modes) -> int:
+def num_at_threshold(values: Floats, modes: AbstractModes) -> int:
     """How many modes lie at the threshold: adding one is flat to second order."""
     return int((side_of_threshold(values, modes) == 0).sum())
+
+
+def geometric_sum(a: Array, b: Array, depth: int) -> Array:
+    """G = Σ_{l=1..N} A^{(N−l)/N} B^{(l−1)/N}, A, B > 0, for any depth N.
+
+    With A ≥ B and x = ln(A/B)/N it is A^{(N−1)/N} (1 − e^{−Nx}) / (1 − e^{−x}), and N A^{(N−1)/N} for A = B.
+    """
+    xp = namespace(a, b)
+    high, low = xp.maximum(a, b), xp.minimum(a, b)
+    step = xp.log(high / low) / depth
+    terms = xp.where(step > 0, xp.expm1(-depth * step) / xp.expm1(-xp.where(step > 0, step, 1.0)), float(depth))
+    return high ** ((depth - 1) / depth) * terms

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from deepbures.landscape._counts import Directions, directions_at
 from deepbures.landscape._critical import CriticalPoints
-from deepbures.landscape._eigenvalues import all_eigenvalues
-from deepbures.landscape._modes import Modes, modes_of
+from deepbures.landscape._eigenvalues import all_eigenvalues, modes_of
 from deepbures.landscape._spectrum import curvature_factor, exchange_curvature, null_curvature
+from deepbures.model import AbstractModes
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -58,7 +58,7 @@ def spectrum_ends(points: CriticalPoints) -> SpectrumEnds:
 
 
 def _of_block(
-    chosen: Ints, values: Floats, modes: Modes, depth: int, room: Directions
+    chosen: Ints, values: Floats, modes: AbstractModes, depth: int, room: Directions
 ) -> tuple[Floats, Floats, Floats]:
     """The ends for some points of one rank r, whose modes are the rows of `chosen`; NaN marks what is no direction."""
     num, r = chosen.shape

@@ -12,13 +12,13 @@ from deepbures.landscape._counts import Directions, directions_at, kinds_of
 from deepbures.landscape._eigenvalues import (
     all_eigenvalues,
     checked_landscape,
+    geometric_sum,
     group_of,
     num_usable,
     side_of_threshold,
 )
 from deepbures.landscape._inputs import check_target
-from deepbures.landscape._modes import Modes
-from deepbures.model import AbstractLoss, Target
+from deepbures.model import AbstractLoss, AbstractModes, Target
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -231,7 +231,7 @@ def _counts_agree(values: Floats, chosen: Ints) -> bool:
     return bool(np.array_equal(np.sort(groups[chosen]), groups[: len(chosen)]))
 
 
-def _check_room(r: int, m: int, hidden: tuple[int, ...], depth: int, modes: Modes) -> None:
+def _check_room(r: int, m: int, hidden: tuple[int, ...], depth: int, modes: AbstractModes) -> None:
     """Refuse widths that do not carry r modes, or where the loss has no Hessian."""
     if hidden and min(hidden) < r:
         raise ValueError(f"The hidden widths {hidden} must be at least {r}, the number of eigen_indices.")
@@ -261,7 +261,7 @@ def _checked_indices(eigen_indices: Sequence[int], n: int) -> Ints:
     return np.array(sorted(chosen), np.int64)
 
 
-def _check_usable(chosen: Ints, values: Floats, modes: Modes) -> None:
+def _check_usable(chosen: Ints, values: Floats, modes: AbstractModes) -> None:
     usable = num_usable(values, modes)
     beyond = [int(j) for j in chosen if j >= usable]
     if beyond:
@@ -272,34 +272,34 @@ def _check_usable(chosen: Ints, values: Floats, modes: Modes) -> None:
         )
 
 
-def exchange_curvature(values: Floats, modes: Modes, i: Ints, j: Ints) -> Floats:
+def exchange_curvature(values: Floats, modes: AbstractModes, i: Ints, j: Ints) -> Floats:
     """Curvature towards mode i in the place of mode j: exactly zero where their eigenvalues are equal."""
     groups = group_of(values)
     return np.where(groups[i] == groups[j], 0.0, modes.exchange(values[i], values[j]))
 
 
-def null_curvature(values: Floats, modes: Modes, i: Ints) -> Floats:
+def null_curvature(values: Floats, modes: AbstractModes, i: Ints) -> Floats:
     """Curvature of adding mode i in a column of its own: exactly zero where its eigenvalue is at the threshold."""
     return np.where(side_of_threshold(values, modes)[i] == 0, 0.0, modes.null(values[i]))
 
 
 def curvature_factor(
-    values: Floats, modes: Modes, i: Ints, j: Ints, depth: int, *, exchange: bool | NDArray[np.bool_] = False
+    values: Floats, modes: AbstractModes, i: Ints, j: Ints, depth: int, *, exchange: bool | NDArray[np.bool_] = False
 ) -> Floats:
     """What a curvature in the directions of modes i and j is multiplied by at the balanced lift.
 
     g(w_i, w_j); for the exchange of i for j, where i is not used, w_j^p.
     """
     # w² where a mode is used; the first one of an exchange is not.
-    squares = np.maximum(modes.squares(values), 0.0)
+    squares = np.maximum(modes.used(values), 0.0)
     a, b = squares[j], np.where(exchange, squares[j], squares[i])
-    return np.where(exchange, a ** ((depth - 1) / depth), _geometric_sum(a, b, depth))
+    return np.where(exchange, a ** ((depth - 1) / depth), geometric_sum(a, b, depth))
 
 
 Block = tuple[Any, int, Any, Any, Any]
 
 
-def _blocks(values: Floats, modes: Modes, chosen: Ints, room: Directions) -> list[Block]:
+def _blocks(values: Floats, modes: AbstractModes, chosen: Ints, room: Directions) -> list[Block]:
     """Curvatures as a function of W, by sort of direction: their multiplicity, name and modes."""
     n, r = len(values), len(chosen)
     others = np.setdiff1d(np.arange(n), chosen)
@@ -308,7 +308,7 @@ def _blocks(values: Floats, modes: Modes, chosen: Ints, room: Directions) -> lis
     first, second = chosen[upper], chosen[lower]
     blocks: list[Block] = [
         (exchange_curvature(values, modes, i, j), 1, "exchange", i, j),
-        (modes.pair(values[chosen], values[chosen]), 1, "scale", chosen, chosen),
+        (modes.scale(values[chosen]), 1, "scale", chosen, chosen),
         (modes.pair(values[first], values[second]), 1, "pair", first, second),
     ]
     none = np.full(len(others), -1)
@@ -319,24 +319,13 @@ def _blocks(values: Floats, modes: Modes, chosen: Ints, room: Directions) -> lis
     return blocks
 
 
-def _in_parameters(block: Block, values: Floats, modes: Modes, depth: int) -> Block:
+def _in_parameters(block: Block, values: Floats, modes: AbstractModes, depth: int) -> Block:
     """The same at the balanced lift, where the end-to-end matrix moves with the weights; there are no null columns."""
     curvatures, multiplicity, name, first, second = block
     if name == "flat":
         return block
     factor = curvature_factor(values, modes, first, second, depth, exchange=name == "exchange")
     return curvatures * factor, multiplicity, name, first, second
-
-
-def _geometric_sum(a: Floats, b: Floats, depth: int) -> Floats:
-    """The sum g = Σ_{l=1..N} A^{(N−l)/N} B^{(l−1)/N}, A, B > 0, for any depth.
-
-    With A ≥ B and x = ln(A/B)/N it is A^{(N−1)/N} (1 − e^{−Nx}) / (1 − e^{−x}), and N A^{(N−1)/N} for A = B.
-    """
-    high, low = np.maximum(a, b), np.minimum(a, b)
-    step = np.log(high / low) / depth
-    terms = np.where(step > 0, np.expm1(-depth * step) / np.expm1(-np.where(step > 0, step, 1.0)), float(depth))
-    return high ** ((depth - 1) / depth) * terms
 
 
 def _joined(blocks: list[Block]) -> tuple[Floats, Ints, NDArray[np.str_], Ints, Ints]:

@@ -12,25 +12,22 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
 
 from deepbures._checks import check_number
 from deepbures._precision import is_tracer, times_power_of_two
 from deepbures.metric._procrustes import nonzero, polar_derivative, polar_factor, squared_distance, squared_norm
-from deepbures.model._coordinates import Coordinates, coordinates, thin_svd
-from deepbures.model._covariance import ProductCovariance
-from deepbures.model._losses import AbstractLoss
+from deepbures.model._bures_modes import ExactModes, SmoothedModes
+from deepbures.model._coordinates import Coordinates, thin_svd
+from deepbures.model._covariance import AbstractCovariance
+from deepbures.model._excess import exact_excess, smoothed_excess
+from deepbures.model._losses import AbstractSpectralLoss, as_number
+from deepbures.model._modes import AbstractModes
 from deepbures.model._target import Target
 
 Array = Any
 
 
-def _as_number(tau: Any) -> Any:
-    """NumPy's numbers as Python's: under `eqx.filter_jit` they would be traced, and a traced τ counts as positive."""
-    return tau.item() if isinstance(tau, (np.generic, np.ndarray)) and np.ndim(tau) == 0 else tau
-
-
-class BuresWasserstein(AbstractLoss):
+class BuresWasserstein(AbstractSpectralLoss):
     """Squared Bures-Wasserstein loss L_τ(W) = B²(W Wᵀ + τ I, Σ0), smoothed where τ > 0.
 
         B²(A, C) = tr A + tr C − 2 tr (A^½ C A^½)^½,
@@ -76,7 +73,7 @@ class BuresWasserstein(AbstractLoss):
 
     degree = 1
 
-    tau: float | Array = eqx.field(default=0.0, converter=_as_number)
+    tau: float | Array = eqx.field(default=0.0, converter=as_number)
 
     def __check_init__(self) -> None:
         check_number(self.tau, "tau")
@@ -90,11 +87,21 @@ class BuresWasserstein(AbstractLoss):
         """The loss of data in units of 2^exponent: τ is a variance."""
         return BuresWasserstein(times_power_of_two(self.tau, -2 * exponent))
 
+    @property
+    def noise_variance(self) -> float:
+        """τ."""
+        return float(self.tau)
+
+    @property
+    def modes(self) -> AbstractModes:
+        """The scalar functions of its landscape."""
+        return SmoothedModes(self.tau) if self.is_smooth else ExactModes()
+
     def _value(self, w: Array, target: Target) -> Array:
-        if isinstance(target.covariance, ProductCovariance):
+        c = target.covariance.coordinates(w)
+        if c is None:
             p, _ = self._gram(w, target.covariance)
             return squared_norm(w - p) + target.covariance.trace - squared_norm(p)
-        c = coordinates(target.covariance, w)
         root, g, (u, _, vh) = self._procrustes(c)
         d = root[..., :, None] * jnp.eye(root.shape[-1], dtype=root.dtype)
         value = squared_distance(d, g, u, vh)
@@ -105,9 +112,9 @@ class BuresWasserstein(AbstractLoss):
         return value + c.num_left * (jnp.sqrt(floor) - jnp.sqrt(tau)) ** 2
 
     def _gradient(self, w: Array, target: Target) -> Array:
-        if isinstance(target.covariance, ProductCovariance):
+        c = target.covariance.coordinates(w)
+        if c is None:
             return 2 * (w - self._gram(w, target.covariance)[0])
-        c = coordinates(target.covariance, w)
         root = jnp.sqrt(c.eigenvalues)[..., :, None]
         scaled = root * c.blocks[0]
         if self.is_smooth:
@@ -124,9 +131,9 @@ class BuresWasserstein(AbstractLoss):
         return 2 * (w - c.lift(root * q))
 
     def _hvp(self, w: Array, target: Target, direction: Array) -> Array:
-        if isinstance(target.covariance, ProductCovariance):
+        c = target.covariance.coordinates(w, direction)
+        if c is None:
             return self._gram_hvp(w, target.covariance, direction)
-        c = coordinates(target.covariance, w, direction)
         root, g, (u, s, vh) = self._procrustes(c)
         move = root[..., :, None] * c.blocks[1]
         missing = g.shape[-1] - move.shape[-1]
@@ -152,6 +159,24 @@ class BuresWasserstein(AbstractLoss):
         result = level * (moved * jnp.where(keep, 1 / jnp.where(keep, sums, 1), 0)[..., None, :]) @ vh
         return result + jnp.sqrt(level / tau) * (rest - moved @ vh) if self.is_smooth else result
 
+    def _excess(self, w: Array, target: Target, rank: int, minimal_value: Array) -> Array:
+        """Sums of terms that vanish at the minimum, wherever the spectrum of the target is known."""
+        c = target.covariance.coordinates(w)
+        if c is None:
+            return self._value(w, target) - minimal_value
+        outside = 0.0 if c.outside is None else squared_norm(c.outside[0])
+        if self.is_smooth:
+            return outside + smoothed_excess(c, rank, jnp.asarray(self.tau, w.dtype))
+        return outside + exact_excess(c, rank)
+
+    def _resolution(self, target: Target, value: Array) -> tuple[Array, int]:
+        """The excess is a sum of squares where the spectrum of the target is known."""
+        return target.trace + value, 1 if target.eigenvalues is None else 2
+
+    def _largest_decomposition(self, target: Target, latent_dim: int) -> int:
+        covariance = target.covariance
+        return latent_dim + (covariance.rank_bound if self.is_smooth else 0)
+
     def _procrustes(self, c: Coordinates) -> tuple[Array, Array, tuple[Array, Array, Array]]:
         """√λ, the factor G = [w, √τ I], and the thin SVD of diag(√λ) G."""
         root = jnp.sqrt(c.eigenvalues)
@@ -161,7 +186,7 @@ class BuresWasserstein(AbstractLoss):
             g = jnp.concatenate([g, jnp.broadcast_to(noise, (*g.shape[:-2], *noise.shape))], axis=-1)
         return root, g, thin_svd(root[..., :, None] * g)
 
-    def _gram(self, w: Array, covariance: ProductCovariance) -> tuple[Array, tuple[Array, Array, Array]]:
+    def _gram(self, w: Array, covariance: AbstractCovariance) -> tuple[Array, tuple[Array, Array, Array]]:
         """P = Σ0 W G^{−½}, and (Σ0 W, V, 1/r) with G = V diag(r²) Vᵀ, zero singular values contributing zero."""
         if self.is_smooth:
             raise ValueError(
@@ -177,7 +202,7 @@ class BuresWasserstein(AbstractLoss):
         inverse = jnp.where(keep, 1 / jnp.sqrt(jnp.where(keep, squares, 1)), 0)
         return (product @ v) * inverse[..., None, :] @ v.mT, (product, v, inverse)
 
-    def _gram_hvp(self, w: Array, covariance: ProductCovariance, direction: Array) -> Array:
+    def _gram_hvp(self, w: Array, covariance: AbstractCovariance, direction: Array) -> Array:
         # P = Σ0^½ Q with Q the polar factor of Σ0^½ W = U diag(r) Vᵀ. In its derivative (`polar_derivative`) U occurs
         # as Σ0^½ U = Σ0 W V/r =: y, and E = Uᵀ Σ0^½ A V as (Vᵀ Wᵀ Σ0 A V)_ij / r_i: products are enough. With x = 1/r
         # (zero for zero singular values), 1/(r_i + r_j) = x_i x_j / (x_i + x_j).

@@ -6,8 +6,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from deepbures.model._covariance import SpectralCovariance
-
 Array = Any
 
 # Up to this size LAPACK's QR iteration is the faster algorithm on CPUs (49 against 75 microseconds at 20×20), above it
@@ -47,21 +45,21 @@ class Coordinates(NamedTuple):
     """From the compressed space back to (n, m)."""
 
 
-def coordinates(covariance: SpectralCovariance, *matrices: Array) -> Coordinates:
+def coordinates(basis: Array, values: Array, floor: Array | None, *matrices: Array) -> Coordinates:
     """Write matrices in coordinates in which the target is diagonal.
 
     Where the target has a floor, they hold the first matrix whole; of the others they lack the part orthogonal to it
     and to the eigenvectors (where the target is floor · I).
     """
-    basis, values = jnp.asarray(covariance.basis), jnp.asarray(covariance.eigenvalues)
+    basis, values = jnp.asarray(basis), jnp.asarray(values)
     n, r = basis.shape[-2:]
     inner = tuple(basis.mT @ w for w in matrices)
     if r == n:
         return Coordinates(values, inner, None, 0, None, lambda y: basis @ y)
     outside = tuple(w - basis @ c for w, c in zip(matrices, inner, strict=True))
-    if covariance.floor is None:
+    if floor is None:
         return Coordinates(values, inner, outside, n - r, None, lambda y: basis @ y)
-    floor = jnp.asarray(covariance.floor)
+    floor = jnp.asarray(floor)
     # On the complement of Ω the target is floor · I: any orthonormal basis z of the span of the first matrix's columns
     # there diagonalizes it. It must not depend on the others, in which derivatives are linear. Where the columns are
     # dependent, QR fills z up with directions whose rows of R are zero; they decouple from the rest. Only for the other

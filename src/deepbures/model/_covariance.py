@@ -1,11 +1,11 @@
-"""How a target covariance is known: through its spectrum, or only through products.
+"""How a target covariance is known: by its eigenvalues, as a matrix, or through products only.
 
-Two leaves with one interface (`dim`, `trace`, `matmul`, `spectrum`); `Target` holds one of them, and no
-other room needs to know which constructor it came from.
+Three leaves with one interface. `Target` holds one of them; no other room needs to know which.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Optional
 
 import equinox as eqx
 import jax
@@ -14,22 +14,71 @@ import numpy as np
 import scipy.sparse.linalg
 
 from deepbures._precision import any_traced, is_tracer, times_power_of_two
+from deepbures.linalg import namespace, transpose
+from deepbures.model._coordinates import Coordinates, coordinates
 from deepbures.model._eigsh import seeded_eigsh
+from deepbures.model._reduction import eigenpairs_of_matrix, without_noise
 
 Array = Any
 
 
-def namespace(*arrays: Any) -> Any:
-    """`jax.numpy` if any array is JAX's, else `numpy`."""
-    return jnp if any(isinstance(array, jax.Array) for array in arrays) else np
+class AbstractCovariance(eqx.Module):
+    """A covariance Σ0 of n dimensions, and what can be asked of it."""
+
+    @property
+    @abstractmethod
+    def dim(self) -> int:
+        """N."""
+
+    @property
+    @abstractmethod
+    def batch_shape(self) -> tuple[int, ...]:
+        """Leading dimensions, those of a batch of covariances."""
+
+    @property
+    @abstractmethod
+    def rank_bound(self) -> int:
+        """Dimensions of the coordinates in which Σ0 is diagonal; 0 where there are none."""
+
+    @property
+    @abstractmethod
+    def trace(self) -> Array:
+        """Tr Σ0."""
+
+    @abstractmethod
+    def matmul(self, w: Array) -> Array:
+        """Σ0 w, for w of shape (n, m)."""
+
+    @abstractmethod
+    def in_units(self, exponent: int) -> "AbstractCovariance":
+        """The covariance of data in units of 2^exponent."""
+
+    @abstractmethod
+    def spectrum(self, k: int) -> tuple[Array, Array]:
+        """The k largest eigenvalues, descending, and orthonormal eigenvectors (n, k)."""
+
+    @abstractmethod
+    def squared_norm(self) -> Array:
+        """‖Σ0‖²."""
+
+    @abstractmethod
+    def eigenvalues(self) -> Array | None:
+        """All n eigenvalues, descending; None where they are not at hand."""
+
+    @abstractmethod
+    def coordinates(self, *matrices: Array) -> Coordinates | None:
+        """Matrices of shape (n, m) in coordinates in which Σ0 is diagonal; None where there are none."""
+
+    @abstractmethod
+    def decomposed(self) -> Optional["SpectralCovariance"]:
+        """The same covariance with all its eigenvalues; None where that cannot be had."""
+
+    @abstractmethod
+    def factor(self) -> Array | None:
+        """A factor F (n, r) of Σ0, or of Σ0 − floor · I where there is a floor; None where it is not at hand."""
 
 
-def transpose(x: Array) -> Array:
-    """Transpose of the last two axes."""
-    return x.swapaxes(-1, -2)
-
-
-class SpectralCovariance(eqx.Module):
+class SpectralCovariance(AbstractCovariance):
     """Σ0 = Ω diag(λ) Ωᵀ + floor · (I − Ω Ωᵀ), with Ω (n, r) orthonormal and λ (r,) descending.
 
     Covers dense matrices (r = n), factors and samples (r < n, floor None), and spiked covariances
@@ -37,12 +86,16 @@ class SpectralCovariance(eqx.Module):
     """
 
     basis: Array
-    eigenvalues: Array
+    values: Array
     floor: Array | None = None
 
     @property
     def dim(self) -> int:
         return int(self.basis.shape[-2])
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        return tuple(self.basis.shape[:-2])
 
     @property
     def rank_bound(self) -> int:
@@ -51,46 +104,47 @@ class SpectralCovariance(eqx.Module):
 
     @property
     def trace(self) -> Array:
-        total = self.eigenvalues.sum(-1)
+        total = self.values.sum(-1)
         return total if self.floor is None else total + (self.dim - self.rank_bound) * self.floor
 
-    @property
     def squared_norm(self) -> Array:
-        total = (self.eigenvalues**2).sum(-1)
+        total = (self.values**2).sum(-1)
         return total if self.floor is None else total + (self.dim - self.rank_bound) * self.floor**2
 
     def matmul(self, w: Array) -> Array:
         inner = transpose(self.basis) @ w
         if self.floor is None:
-            return self.basis @ (self.eigenvalues[..., :, None] * inner)
-        spikes = self.eigenvalues - self.floor[..., None]
+            return self.basis @ (self.values[..., :, None] * inner)
+        spikes = self.values - self.floor[..., None]
         return self.basis @ (spikes[..., :, None] * inner) + self.floor[..., None, None] * w
 
     def factor(self) -> Array:
         xp = namespace(self.basis)
-        eigenvalues = self.eigenvalues if self.floor is None else self.eigenvalues - self.floor[..., None]
-        return self.basis * xp.sqrt(xp.maximum(eigenvalues, 0))[..., None, :]
+        values = self.values if self.floor is None else self.values - self.floor[..., None]
+        return self.basis * xp.sqrt(xp.maximum(values, 0))[..., None, :]
 
     def in_units(self, exponent: int) -> "SpectralCovariance":
-        """The covariance of data in units of 2^exponent."""
         floor = None if self.floor is None else times_power_of_two(self.floor, -2 * exponent)
-        return SpectralCovariance(self.basis, times_power_of_two(self.eigenvalues, -2 * exponent), floor)
+        return SpectralCovariance(self.basis, times_power_of_two(self.values, -2 * exponent), floor)
 
-    def all_eigenvalues(self) -> Array:
-        """All n eigenvalues, descending."""
-        xp = namespace(self.eigenvalues)
+    def eigenvalues(self) -> Array:
+        xp = namespace(self.values)
         missing = self.dim - self.rank_bound
         if missing == 0:
-            return self.eigenvalues
-        floor = xp.zeros(self.eigenvalues.shape[:-1], self.eigenvalues.dtype) if self.floor is None else self.floor
-        rest = xp.broadcast_to(floor[..., None], (*self.eigenvalues.shape[:-1], missing))
-        return xp.concatenate([self.eigenvalues, rest], axis=-1)
+            return self.values
+        floor = xp.zeros(self.values.shape[:-1], self.values.dtype) if self.floor is None else self.floor
+        rest = xp.broadcast_to(floor[..., None], (*self.values.shape[:-1], missing))
+        return xp.concatenate([self.values, rest], axis=-1)
 
     def spectrum(self, k: int) -> tuple[Array, Array]:
-        eigenvalues = self.all_eigenvalues()[..., :k]
-        if k <= self.rank_bound:
-            return eigenvalues, self.basis[..., :, :k]
-        return eigenvalues, _complete_basis(self.basis, k)
+        values = self.eigenvalues()[..., :k]
+        return values, self.basis[..., :, :k] if k <= self.rank_bound else _complete_basis(self.basis, k)
+
+    def coordinates(self, *matrices: Array) -> Coordinates:
+        return coordinates(self.basis, self.values, self.floor, *matrices)
+
+    def decomposed(self) -> "SpectralCovariance":
+        return self
 
 
 def _complete_basis(basis: Array, k: int) -> Array:
@@ -104,38 +158,122 @@ def _complete_basis(basis: Array, k: int) -> Array:
     return xp.concatenate([basis, orthonormal], axis=-1)
 
 
-class ProductCovariance(eqx.Module):
-    """Σ0 known through products only: a matrix too large to decompose, or a callable `w ↦ Σ0 w`."""
+class MatrixCovariance(AbstractCovariance):
+    """Σ0 as a dense matrix, too large to be decomposed unasked; its trace and squared norm are known."""
 
-    operator: Array | Callable[[Array], Array]
-    trace: Array
-    squared_norm: Array | None
-    dim: int = eqx.field(static=True)
+    matrix: Array
+    total: Array
+    square: Array
+
+    @property
+    def dim(self) -> int:
+        return int(self.matrix.shape[-1])
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        return tuple(self.matrix.shape[:-2])
+
+    @property
+    def rank_bound(self) -> int:
+        return 0
+
+    @property
+    def trace(self) -> Array:
+        return self.total
 
     def matmul(self, w: Array) -> Array:
-        return self.operator(w) if callable(self.operator) else self.operator @ w
+        return self.matrix @ w
 
-    def in_units(self, exponent: int) -> "ProductCovariance":
-        """The covariance of data in units of 2^exponent."""
-        trace = times_power_of_two(self.trace, -2 * exponent)
-        if not callable(self.operator):
-            matrix = times_power_of_two(self.operator, -2 * exponent)
-            return ProductCovariance(matrix, trace, (matrix * matrix).sum(), self.dim)
-        unit = 2.0**-exponent
-        return ProductCovariance(lambda w: self.matmul(unit * w) * unit, trace, None, self.dim)
+    def in_units(self, exponent: int) -> "MatrixCovariance":
+        matrix = times_power_of_two(self.matrix, -2 * exponent)
+        return MatrixCovariance(matrix, times_power_of_two(self.total, -2 * exponent), (matrix * matrix).sum())
+
+    def squared_norm(self) -> Array:
+        return self.square
 
     def spectrum(self, k: int) -> tuple[Array, Array]:
-        """Leading eigenpairs by Lanczos, on products alone; a full `eigh` when most of them are asked for."""
-        if any_traced(self):
-            raise ValueError(
-                "The spectrum of a target known through products cannot be computed inside a JAX transformation "
-                "(Lanczos needs concrete values): compute what depends on it before, or build the target with "
-                "Target.from_factor or Target.from_spectrum."
-            )
         return _lanczos(self, k)
 
+    def eigenvalues(self) -> None:
+        return None
 
-def _lanczos(covariance: ProductCovariance, k: int) -> tuple[Array, Array]:
+    def coordinates(self, *matrices: Array) -> None:
+        return None
+
+    def decomposed(self) -> SpectralCovariance:
+        """By an eigendecomposition of the n×n matrix; eigenvalues below its rounding are zero."""
+        matrix = np.asarray(self.matrix)
+        values, vectors = eigenpairs_of_matrix(matrix)
+        kept = without_noise(values, self.dim * float(np.finfo(matrix.dtype).eps))
+        return SpectralCovariance(vectors.astype(matrix.dtype), kept.astype(matrix.dtype))
+
+    def factor(self) -> None:
+        return None
+
+
+class OperatorCovariance(AbstractCovariance):
+    """Σ0 as a function w ↦ Σ0 w."""
+
+    operator: Callable[[Array], Array]
+    total: Array
+    size: int = eqx.field(static=True)
+
+    @property
+    def dim(self) -> int:
+        return self.size
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        return ()
+
+    @property
+    def rank_bound(self) -> int:
+        return 0
+
+    @property
+    def trace(self) -> Array:
+        return self.total
+
+    def matmul(self, w: Array) -> Array:
+        return self.operator(w)
+
+    def in_units(self, exponent: int) -> "OperatorCovariance":
+        unit, operator = 2.0**-exponent, self.operator
+        total = times_power_of_two(self.total, -2 * exponent)
+        return OperatorCovariance(lambda w: operator(unit * w) * unit, total, self.size)
+
+    def squared_norm(self) -> Array:
+        """By n products, a block of unit vectors at a time."""
+        total = jnp.zeros((), self.total.dtype)
+        for start in range(0, self.size, 256):
+            block = jnp.eye(self.size, min(256, self.size - start), -start, dtype=self.total.dtype)
+            total = total + (jnp.asarray(self.operator(block)) ** 2).sum()
+        return total
+
+    def spectrum(self, k: int) -> tuple[Array, Array]:
+        return _lanczos(self, k)
+
+    def eigenvalues(self) -> None:
+        return None
+
+    def coordinates(self, *matrices: Array) -> None:
+        return None
+
+    def decomposed(self) -> None:
+        return None
+
+    def factor(self) -> None:
+        return None
+
+
+def _lanczos(covariance: AbstractCovariance, k: int) -> tuple[Array, Array]:
+    """Leading eigenpairs by Lanczos, on products alone; a full `eigh` when most of them are asked for."""
+    if any_traced(covariance):
+        raise ValueError(
+            "The spectrum of a target known through products cannot be computed inside a JAX transformation (Lanczos "
+            "needs concrete values): compute what depends on it before, or build the target with Target.from_factor "
+            "or Target.from_spectrum."
+        )
     n = covariance.dim
     dtype = np.asarray(covariance.trace).dtype
     if 2 * k >= n:

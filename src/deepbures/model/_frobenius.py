@@ -5,15 +5,14 @@ from typing import Any
 import jax.numpy as jnp
 
 from deepbures.metric._procrustes import squared_norm
-from deepbures.model._coordinates import coordinates
-from deepbures.model._covariance import ProductCovariance
-from deepbures.model._losses import AbstractLoss, inner_product
+from deepbures.model._losses import AbstractSpectralLoss, inner_product
+from deepbures.model._modes import AbstractModes
 from deepbures.model._target import Target
 
 Array = Any
 
 
-class Frobenius(AbstractLoss):
+class Frobenius(AbstractSpectralLoss):
     """Squared Frobenius loss L_F(W) = ‖W Wᵀ − Σ0‖², with ∇L_F(W) = 4 (W Wᵀ − Σ0) W.
 
     The comparison used by Bréchet et al. (2023); their public code trains this loss and logs a quarter of it. Needs
@@ -35,18 +34,26 @@ class Frobenius(AbstractLoss):
         """The loss of data in units of 2^exponent: it has no parameter."""
         return self
 
+    @property
+    def modes(self) -> "FrobeniusModes":
+        """The scalar functions of its landscape."""
+        return FrobeniusModes()
+
     def _value(self, w: Array, target: Target) -> Array:
-        covariance = target.covariance
-        if isinstance(covariance, ProductCovariance):
-            gram = w.mT @ w
-            return squared_norm(gram) - 2 * inner_product(w, covariance.matmul(w)) + operator_squared_norm(covariance)
-        c = coordinates(covariance, w)
+        c = target.covariance.coordinates(w)
+        if c is None:
+            products = squared_norm(w.mT @ w) - 2 * inner_product(w, target.covariance.matmul(w))
+            return products + target.covariance.squared_norm()
         inner = c.blocks[0]
         value = squared_norm(inner @ inner.mT - c.eigenvalues[..., :, None] * jnp.eye(inner.shape[-2], dtype=w.dtype))
         if c.outside is not None:
             outside_gram = c.outside[0].mT @ c.outside[0]
             value = value + squared_norm(outside_gram) + 2 * inner_product(inner.mT @ inner, outside_gram)
         return value if c.floor is None else value + c.num_left * c.floor**2
+
+    def _resolution(self, target: Target, value: Array) -> tuple[Array, int]:
+        """A difference of squares of covariances."""
+        return target.trace**2 + value, 1
 
     def _gradient(self, w: Array, target: Target) -> Array:
         return 4 * (w @ (w.mT @ w) - target.covariance.matmul(w))
@@ -56,13 +63,38 @@ class Frobenius(AbstractLoss):
         return 4 * (moved - target.covariance.matmul(direction))
 
 
-def operator_squared_norm(covariance: ProductCovariance) -> Array:
-    """‖Σ0‖² of a target known through products, a block of unit vectors at a time."""
-    if covariance.squared_norm is not None:
-        return covariance.squared_norm
-    n, dtype = covariance.dim, covariance.trace.dtype
-    total = jnp.zeros((), dtype)
-    for start in range(0, n, 256):
-        block = jnp.eye(n, min(256, n - start), -start, dtype=dtype)
-        total = total + squared_norm(jnp.asarray(covariance.matmul(block)))
-    return total
+class FrobeniusModes(AbstractModes):
+    """h = (m − λ)², h' = 2 (m − λ), h'' = q = 2, m* = λ."""
+
+    @property
+    def is_smooth(self) -> bool:
+        """Yes."""
+        return True
+
+    def value(self, eigenvalue: Array, square: Array) -> Array:
+        """(m − λ)²."""
+        return (square - eigenvalue) ** 2
+
+    def slope(self, eigenvalue: Array, square: Array) -> Array:
+        """2 (m − λ)."""
+        return 2 * (square - eigenvalue)
+
+    def curvature(self, eigenvalue: Array, square: Array) -> Array:
+        """2."""
+        return 2 + 0 * (eigenvalue + square)
+
+    def coupling(self, first: Array, second: Array, first_square: Array, second_square: Array) -> Array:
+        """2."""
+        return 2 + 0 * (first + second + first_square + second_square)
+
+    def used(self, eigenvalue: Array) -> Array:
+        """λ."""
+        return eigenvalue
+
+    def threshold(self) -> Array:
+        """0."""
+        return 0.0
+
+    def rest(self, eigenvalue: Array) -> Array:
+        """0."""
+        return 0 * eigenvalue

@@ -4,11 +4,14 @@ from abc import abstractmethod
 from typing import Any, ClassVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from deepbures._checks import as_array
 from deepbures._precision import numpy_in_numpy_out
 from deepbures.model._inputs import check_target
+from deepbures.model._modes import AbstractModes
 from deepbures.model._target import Target
 
 Array = Any
@@ -64,10 +67,28 @@ class AbstractLoss(eqx.Module):
     """A loss L(W) between W Wᵀ and a target: its value and exact first and second derivatives.
 
     With data in other units, W and the factors of Σ0 divided by c, a loss is divided by c^{2 · degree}, its parameters
-    being converted by `in_units`.
+    being converted by `in_units`; a degree of None says that this is not known.
+
+    A loss of your own is a subclass with `_value`, and with `_gradient` and `_hvp` where automatic differentiation is
+    not the best way. It is trained and classified like the others, and its Hessian is known to Lanczos iteration.
+    What takes closed forms (minimum, critical points, spectra, rates) is known of an `AbstractSpectralLoss`, which
+    gives its `modes`. Leaves of this package are not base classes: hold one as a field instead.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> import numpy as np
+    >>> import deepbures as db
+    >>> class Largest(db.AbstractLoss):                        # of the entries of W Wᵀ − Σ0, a smooth maximum
+    ...     def _value(self, w, target):
+    ...         gap = w @ w.T - target.matmul(jnp.eye(target.dim))
+    ...         return jnp.log(jnp.cosh(gap)).sum()
+    >>> target, w = db.Target.from_spectrum([2.0, 1.0]), np.eye(2)
+    >>> float(Largest().value(w, target).round(6)), Largest().grad(w, target).round(4).tolist()
+    (0.433781, [[-1.5232, 0.0], [0.0, 0.0]])
     """
 
-    degree: ClassVar[int]
+    degree: ClassVar[int | None] = None
 
     @numpy_in_numpy_out
     def value(self, w: Array, target: Target) -> Array:
@@ -87,21 +108,58 @@ class AbstractLoss(eqx.Module):
             raise ValueError(f"direction must have the shape of w, {w.shape}, but has shape {direction.shape}.")
         return self._hvp(w, target, direction)
 
-    @abstractmethod
+    @property
+    def noise_variance(self) -> float:
+        """The variance of isotropic noise that the loss counts in as part of the model."""
+        return 0.0
+
+    @property
+    def modes(self) -> AbstractModes | None:
+        """The scalar functions of a landscape that is known in closed form; None where it is not."""
+        return None
+
+    def _excess(self, w: Array, target: Target, rank: int, minimal_value: Array) -> Array:
+        """L(W) − L* for W of rank at most `rank`, L* the least loss of that rank; see `Problem.excess`."""
+        return self._value(w, target) - minimal_value
+
+    def _resolution(self, target: Target, value: Array) -> tuple[Array, int]:
+        """A size S and a power p: with operands right to a relative r, an excess of S r^p may be rounding."""
+        return target.trace + value, 1
+
+    def _largest_decomposition(self, target: Target, latent_dim: int) -> int:
+        """Size of the largest matrix that is decomposed for a gradient."""
+        return latent_dim
+
     def in_units(self, exponent: int) -> "AbstractLoss":
-        """The loss of data in units of 2^exponent."""
+        """The loss of data in units of 2^exponent, for a loss with a degree and without parameters."""
+        return self
 
     @abstractmethod
     def _value(self, w: Array, target: Target) -> Array:
-        """See the public method."""
+        """L(W), in operations of JAX; all that a new loss must say."""
 
-    @abstractmethod
     def _gradient(self, w: Array, target: Target) -> Array:
-        """See the public method."""
+        """∇L(W); by automatic differentiation of the value, unless a loss knows better."""
+        return jax.grad(lambda x: self._value(x, target))(w)
 
-    @abstractmethod
     def _hvp(self, w: Array, target: Target, direction: Array) -> Array:
-        """See the public method."""
+        """∇²L(W)[A]; the derivative of the gradient along A, unless a loss knows better."""
+        product: Array = jax.jvp(lambda x: self._gradient(x, target), (w,), (direction,))[1]
+        return product
+
+
+class AbstractSpectralLoss(AbstractLoss):
+    """A loss that is invariant under common rotations of W Wᵀ and the target: its landscape is known in closed form."""
+
+    @property
+    @abstractmethod
+    def modes(self) -> AbstractModes:
+        """The scalar functions that its minimum, critical points, Hessian spectra and rates are made of."""
+
+
+def as_number(value: Any) -> Any:
+    """NumPy's numbers as Python's: under `eqx.filter_jit` they would be traced, and a traced τ counts as positive."""
+    return value.item() if isinstance(value, (np.generic, np.ndarray)) and np.ndim(value) == 0 else value
 
 
 def check_loss(loss: Any) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from deepbures._checks import as_array, check_finite, check_integer, check_matrix, check_number, check_widths
 from deepbures._precision import any_traced, is_tracer, numpy_in_numpy_out
-from deepbures.model._covariance import namespace, transpose
+from deepbures.linalg import namespace, transpose
 from deepbures.model._target import as_key
 
 Array = Any

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepbures._precision import is_tracer
-from deepbures.model._covariance import namespace, transpose
+from deepbures.linalg import namespace, transpose
 
 Array = Any
 Floats = NDArray[np.float64]

@@ -9,9 +9,16 @@ import numpy as np
 
 from deepbures._checks import as_array, check_finite, check_integer, check_matrix, check_number, rounding
 from deepbures._precision import is_tracer, numpy_in_numpy_out, times_power_of_two
+from deepbures.linalg import namespace
 from deepbures.metric._nearest import checked_covariances
 from deepbures.metric._validation import check_eigenvalues
-from deepbures.model._covariance import ProductCovariance, SpectralCovariance, host_operator, namespace
+from deepbures.model._covariance import (
+    AbstractCovariance,
+    MatrixCovariance,
+    OperatorCovariance,
+    SpectralCovariance,
+    host_operator,
+)
 from deepbures.model._reduction import (
     eigenpairs_of_factor,
     eigenpairs_of_matrix,
@@ -45,7 +52,7 @@ class Target(eqx.Module):
     ----------
     mean : array (n,)
         Mean of the target; zero unless given or estimated from samples.
-    covariance : SpectralCovariance or ProductCovariance
+    covariance : AbstractCovariance
         How Σ0 is known.
 
     Examples
@@ -59,7 +66,7 @@ class Target(eqx.Module):
     """
 
     mean: Array
-    covariance: SpectralCovariance | ProductCovariance
+    covariance: AbstractCovariance
 
     # ------------------------------------------------------------------ what a target answers
 
@@ -91,12 +98,13 @@ class Target(eqx.Module):
         ValueError
             If the target is known through products only (`from_operator`, or a dense matrix larger than 1024).
         """
-        if isinstance(self.covariance, ProductCovariance):
+        factor = self.covariance.factor()
+        if factor is None:
             raise ValueError(
                 f"This target of dimension {self.dim} is known through products only and has no factor. Build it with "
                 "Target.from_factor, from_samples or from_spectrum."
             )
-        return self.covariance.factor()
+        return factor
 
     def spectrum(self, k: int) -> tuple[Array, Array]:
         """The k largest eigenvalues (k,), descending, and their orthonormal eigenvectors (n, k).
@@ -114,7 +122,7 @@ class Target(eqx.Module):
     @property
     def eigenvalues(self) -> Array | None:
         """All n eigenvalues of Σ0, descending; None for a target known through products only."""
-        return None if isinstance(self.covariance, ProductCovariance) else self.covariance.all_eigenvalues()
+        return self.covariance.eigenvalues()
 
     def in_units(self, exponent: int) -> "Target":
         """The target of the data in units of 2^exponent: exactly the same numbers, but for their exponents."""
@@ -167,7 +175,7 @@ class Target(eqx.Module):
             if not is_tracer(s):
                 check_no_negative_eigenvalue(np.asarray(s))
             xp = namespace(s)
-            return cls(location, ProductCovariance(s, xp.trace(s), (s * s).sum(), s.shape[-1]))
+            return cls(location, MatrixCovariance(s, xp.trace(s), (s * s).sum()))
         values, vectors = eigenpairs_of_matrix(s)
         check_eigenvalues(values[..., -1], s, rounding(s.dtype, s.shape[-1]), "covariance")
         # Entries that are rounded to the dtype leave errors of about n eps λ_1 in every eigenvalue.
@@ -352,7 +360,7 @@ class Target(eqx.Module):
         total = as_array(trace, "trace")
         with jax.enable_x64(bool(jax.config.read("jax_enable_x64")) or not isinstance(total, jax.Array)):
             operator = host_operator(matmul, n, total.dtype)
-        return cls(_mean(mean, (n,), total), ProductCovariance(operator, total, None, n))
+        return cls(_mean(mean, (n,), total), OperatorCovariance(operator, total, n))
 
 
 def random_orthogonal(key: Any, n: int, dtype: Any, jax_array: bool = False) -> Array:

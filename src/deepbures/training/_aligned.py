@@ -1,5 +1,6 @@
 """Gradient flow from aligned balanced starts, mode by mode: closed forms, and scalar equations where there are none."""
 
+from functools import singledispatch
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,8 @@ import scipy.integrate
 from numpy.typing import NDArray
 
 from deepbures._checks import as_array, check_finite, check_integer, check_number
-from deepbures.model import AbstractLoss, BuresWasserstein, Frobenius
+from deepbures.landscape import modes_of
+from deepbures.model import AbstractLoss, AbstractModes, BuresWasserstein, Frobenius
 
 Floats = NDArray[np.float64]
 
@@ -81,43 +83,50 @@ def aligned_flow(start_values: Any, eigenvalues: Any, loss: AbstractLoss, times:
     return np.stack(columns, axis=-1) if columns else np.zeros((at.size, 0))
 
 
-def _mode(s0: float, lam: float, loss: AbstractLoss, times: Floats, depth: int) -> Floats:
+@singledispatch
+def _closed_form(loss: AbstractLoss, s0: float, lam: float, times: Floats, depth: int) -> Floats | None:
+    """A mode of a loss and depth that have a closed form, else None."""
+    return None
+
+
+@_closed_form.register
+def _of_bures_wasserstein(loss: BuresWasserstein, s0: float, lam: float, times: Floats, depth: int) -> Floats | None:
     root = np.sqrt(lam)
-    if isinstance(loss, BuresWasserstein) and not loss.is_smooth:
-        if depth == 1:
-            return np.asarray(root + (s0 - root) * np.exp(-2 * times))
-        if depth == 2 and lam > 0 and s0 > 0:
-            decay = np.exp(-4 * root * times)
-            return np.asarray(s0 * root / (s0 * (1 - decay) + root * decay))
-    elif isinstance(loss, Frobenius) and depth == 1 and lam > 0 and s0 > 0:
-        return np.asarray(
-            s0 * root / np.hypot(s0 * np.sqrt(-np.expm1(-8 * lam * times)), root * np.exp(-4 * lam * times))
-        )
-    elif not isinstance(loss, (BuresWasserstein, Frobenius)):
-        raise TypeError(f"loss must be BuresWasserstein or Frobenius, but a {type(loss).__name__} was given.")
+    if loss.is_smooth:
+        return None
+    if depth == 1:
+        return np.asarray(root + (s0 - root) * np.exp(-2 * times))
+    if depth == 2 and lam > 0 and s0 > 0:
+        decay = np.exp(-4 * root * times)
+        return np.asarray(s0 * root / (s0 * (1 - decay) + root * decay))
+    return None
+
+
+@_closed_form.register
+def _of_frobenius(loss: Frobenius, s0: float, lam: float, times: Floats, depth: int) -> Floats | None:
+    if depth > 1 or lam == 0 or s0 == 0:
+        return None
+    root = np.sqrt(lam)
+    return np.asarray(s0 * root / np.hypot(s0 * np.sqrt(-np.expm1(-8 * lam * times)), root * np.exp(-4 * lam * times)))
+
+
+def _mode(s0: float, lam: float, loss: AbstractLoss, times: Floats, depth: int) -> Floats:
+    known = _closed_form(loss, s0, lam, times, depth)
+    if known is not None:
+        return known
     if s0 == 0:
         return np.zeros_like(times)
-    return _integrate(s0, lam, loss, times, depth)
+    return _integrate(s0, lam, modes_of(loss), times, depth)
 
 
-def _integrate(s0: float, lam: float, loss: AbstractLoss, times: Floats, depth: int) -> Floats:
-    """The equation of x = ln s, which keeps the relative accuracy of small s."""
+def _integrate(s0: float, lam: float, modes: AbstractModes, times: Floats, depth: int) -> Floats:
+    """The equation of x = ln s, dx/dt = −2N s^{2−2/N} h'(λ, s²), which keeps the relative accuracy of small s."""
     power = 2 - 2 / depth
-    tau = float(getattr(loss, "tau", 0.0))
-
-    def pull(s: Any) -> Any:
-        """−d ln s/dt over s^{2−2/N}."""
-        if isinstance(loss, Frobenius):
-            return 4 * depth * (s * s - lam)
-        if tau == 0:
-            return 2 * depth * (s - np.sqrt(lam)) / s
-        # 1 − √(λ/(s² + τ)) without cancellation.
-        level = s * s + tau
-        return 2 * depth * (level - lam) / (level + np.sqrt(lam * level))
+    eigenvalue = np.array([lam])
 
     def speed(_: float, x: Floats) -> Floats:
         s = np.exp(x)
-        return np.asarray(-pull(s) * s**power)
+        return np.asarray(-2 * depth * modes.slope(eigenvalue, s * s) * s**power)
 
     order = np.argsort(times)
     ordered = times[order]

@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from deepbures._precision import any_traced, numpy_in_numpy_out
-from deepbures.model import AbstractLoss, BuresWasserstein, DeepLinearNetwork, Target
+from deepbures.landscape import Problem
+from deepbures.model import AbstractLoss, DeepLinearNetwork, Target
 from deepbures.training._certificate import Certificate
 from deepbures.training._hypotheses import measure
 from deepbures.training._run import check_pair
-from deepbures.training._theorems import FOR_BURES_WASSERSTEIN, PREDICTIONS
+from deepbures.training._theorems import theorems_of
 
 VISIBLE = 1e-11
 """Contractions per step below this cannot be seen in double precision."""
@@ -89,22 +90,27 @@ def certify(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> tuple
     descent-stability holds
     """
     check_pair(net, target)
-    # Within jax.jit even constants are traced as soon as they meet an operation of JAX.
-    if any_traced((net, target, loss, jnp.zeros(()))):
-        raise ValueError("certify needs concrete numbers: call it outside jax.jit, jax.vmap and the like.")
     if net.batch_shape or np.ndim(target.mean) != 1:
         raise ValueError(
             f"certify takes one network and one target, but the networks have batch shape {net.batch_shape} and the "
             f"target's mean has shape {np.shape(target.mean)}: call it for each."
         )
-    start = measure(net, target, loss)
-    makers = FOR_BURES_WASSERSTEIN if isinstance(loss, BuresWasserstein) else PREDICTIONS
+    return certificates_of(net, Problem(target, loss, net.bottleneck))
+
+
+def certificates_of(net: DeepLinearNetwork, problem: Problem) -> tuple[Certificate, ...]:
+    """`certify`, where the minimum is known already."""
+    # Within jax.jit even constants are traced as soon as they meet an operation of JAX.
+    if any_traced((net, problem, jnp.zeros(()))):
+        raise ValueError("certify needs concrete numbers: call it outside jax.jit, jax.vmap and the like.")
+    start = measure(net, problem)
     return tuple(
-        dataclasses.replace(make(start), _rounding=start.rounding, _size=start.loss + start.trace) for make in makers
+        dataclasses.replace(make(start), _rounding=start.rounding, _size=start.loss + start.trace)
+        for make in theorems_of(problem.loss)
     )
 
 
-def certified_step_size(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> float:
+def certified_step_size(net: DeepLinearNetwork, problem: Problem) -> float:
     """The largest step size with a guarantee for descent from this start.
 
     Raises
@@ -117,7 +123,7 @@ def certified_step_size(net: DeepLinearNetwork, target: Target, loss: AbstractLo
     UserWarning
         If the contraction per step is too small to be seen.
     """
-    known = [c for c in certify(net, target, loss) if c.method == "descent" and c.is_guarantee]
+    known = [c for c in certificates_of(net, problem) if c.method == "descent" and c.is_guarantee]
     if not known:
         raise ValueError(
             'step_size = "certified" is known for the Bures-Wasserstein loss only: pass "sharpness" or a number.'
@@ -133,7 +139,7 @@ def certified_step_size(net: DeepLinearNetwork, target: Target, loss: AbstractLo
     best = max(held, key=lambda c: c.log_max_step_size or -math.inf)
     log_step = best.log_max_step_size or -math.inf
     # The run is in the precision of the network or of the target, whichever is higher.
-    tiny = min(float(np.finfo(array.dtype).tiny) for array in (net.weights[0], target.mean))
+    tiny = min(float(np.finfo(array.dtype).tiny) for array in (net.weights[0], problem.target.mean))
     if not log_step > math.log(tiny):
         raise ValueError(
             f"The certified step size is 10^{log_step / math.log(10):.0f}, below the range of floating point: pass "

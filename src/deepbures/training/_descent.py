@@ -11,24 +11,24 @@ import optax
 
 from deepbures._checks import check_integer, check_number
 from deepbures._precision import numpy_in_numpy_out
-from deepbures.landscape._curvature import extremes_at
+from deepbures.landscape import Problem
 from deepbures.model import AbstractLoss, DeepLinearNetwork, Target
 from deepbures.training._certify import certified_step_size
 from deepbures.training._driver import (
     DIVERGED,
     RUNNING,
     Callback,
+    Goal,
     Method,
-    Problem,
     State,
     batch_axes,
     is_traced,
     result_of,
 )
-from deepbures.training._dynamics import Weights, fastest_rate, layer_gradients, sum_of_squares
+from deepbures.training._dynamics import Weights, curvatures, layer_gradients, sum_of_squares
 from deepbures.training._enclosure import train_enclosed
 from deepbures.training._observables import Record
-from deepbures.training._run import check_pair, train
+from deepbures.training._run import pose, train
 from deepbures.training._trajectory import Snapshot, Trajectory
 
 Array = Any
@@ -88,19 +88,19 @@ class Descent(Method):
 
     rule: _Plain | _Optax | _Accelerated
 
-    def start(self, weights: Weights, problem: Problem) -> State:
+    def start(self, weights: Weights, goal: Goal) -> State:
         """Step 0; `inner` holds the optimizer's state and the Σ_l ‖W_l‖² above which the run has diverged."""
         dtype = weights[0].dtype
         # At a balanced minimizer ‖W_l‖² ≤ k^{1−1/N} tr(Σ0)^{1/N}. A hundred times the norms of start and minimizer is
         # far from both, and near enough that products of a hundred layers stay finite.
         depth = len(weights)
         bottleneck = min(weights[0].shape[-1], *(weight.shape[-2] for weight in weights))
-        reached = depth * bottleneck ** (1 - 1 / depth) * problem.target.trace ** (1 / depth)
+        reached = depth * bottleneck ** (1 - 1 / depth) * goal.target.trace ** (1 / depth)
         limit = 1e4 * (sum_of_squares(weights) + reached)
         zero = jnp.zeros((), jnp.int32)
         return State(zero, zero, weights, (self.rule.init(weights), limit.astype(dtype)), zero)
 
-    def advance(self, state: State, begin: Array, mark: Array, budget: Array | None, problem: Problem) -> State:
+    def advance(self, state: State, begin: Array, mark: Array, budget: Array | None, goal: Goal) -> State:
         """The compiled loop: to the mark or the budget; divergence is seen before it is stepped into."""
         limit = state.inner[1]
         count = mark.astype(jnp.int32) - begin.astype(jnp.int32)
@@ -115,7 +115,7 @@ class Descent(Method):
 
         def step(carry: Any) -> Any:
             iteration, position, weights, inner, status = carry
-            gradients, _ = layer_gradients(weights, problem.loss, problem.target)
+            gradients, _ = layer_gradients(weights, goal.loss, goal.target)
             moved, moved_inner = self.rule.move(gradients, inner, weights)
             sound = sum_of_squares(moved) <= limit  # False for NaN
             active = sound & (status == RUNNING)
@@ -136,25 +136,26 @@ STEP_SIZES = ("sharpness", "certified", "accelerated")
 _EXPECTED = 'step_size must be a positive number, "sharpness", "certified", "accelerated" or an optax optimizer, but '
 
 
-def _certified(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> float:
+def _certified(net: DeepLinearNetwork, problem: Problem) -> float:
     """The certified step size; of a batch the smallest one, which is certified for every run of it."""
-    if is_traced(net, target, loss):
+    if is_traced(net, problem):
         raise ValueError(
             'step_size = "certified" needs concrete numbers: outside the JAX transformation, take max_step_size of '
             'the certificates "descent-…" of certify, and pass it as a number.'
         )
-    size, weight_axes, target_axes = batch_axes(net, target)
+    size, weight_axes, target_axes = batch_axes(net, problem.target)
     if size is None:
-        return certified_step_size(net, target, loss)
-    pick = lambda tree, axes, i: tree if axes is None else jax.tree.map(lambda leaf: leaf[i], tree)  # noqa: E731
-    return min(certified_step_size(pick(net, weight_axes, i), pick(target, target_axes, i), loss) for i in range(size))
+        return certified_step_size(net, problem)
+    row = lambda leaf, i: leaf[i] if eqx.is_array(leaf) else leaf  # noqa: E731
+    pick = lambda tree, axes, i: tree if axes is None else jax.tree.map(lambda leaf: row(leaf, i), tree)  # noqa: E731
+    return min(certified_step_size(pick(net, weight_axes, i), pick(problem, target_axes, i)) for i in range(size))
 
 
-def _warn_unstable(step_size: Any, target: Target, loss: AbstractLoss, net: DeepLinearNetwork) -> None:
+def _warn_unstable(step_size: Any, net: DeepLinearNetwork, problem: Problem) -> None:
     """Warn of a step at which no minimizer is stable."""
-    if is_traced(step_size, net, target, loss):
+    if is_traced(step_size, net, problem):
         return
-    steepest = float(np.max(np.asarray(fastest_rate(net, target, loss))))
+    steepest = float(np.max(np.asarray(curvatures(problem, net)[0])))
     if not steepest > 0:  # the minimizer is flat: every step is stable there
         return
     limit = 2 / steepest
@@ -168,25 +169,22 @@ def _warn_unstable(step_size: Any, target: Target, loss: AbstractLoss, net: Deep
         )
 
 
-def _rule(step_size: Any, net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> Any:
-    """From the step_size argument: what makes the update rule out of the Minimum of each problem."""
+def _rule(step_size: Any, net: DeepLinearNetwork, problem: Problem) -> Any:
+    """From the step_size argument: what makes the update rule out of what is known of each problem."""
     if isinstance(step_size, optax.GradientTransformation):
-        return lambda problem: _Optax(step_size)
+        return lambda goal: _Optax(step_size)
     if isinstance(step_size, str):
         if step_size not in STEP_SIZES:
             raise ValueError(f"{_EXPECTED}{step_size!r} was given.")
         if step_size == "certified":
-            step = _certified(net, target, loss)
-            return lambda problem: _Plain(jnp.asarray(step, problem.target.dtype))
+            step = _certified(net, problem)
+            return lambda goal: _Plain(jnp.asarray(step, goal.target.dtype))
 
-        if not is_traced(net, target, loss) and not np.all(np.asarray(fastest_rate(net, target, loss)) > 0):
-            raise ValueError(
-                f'step_size = "{step_size}" needs a minimizer with curvature, but here that is the zero network, which '
-                "is flat (a zero target, or no eigenvalue above tau): pass a number."
-            )
+        if not is_traced(net, problem) and not np.all(np.asarray(curvatures(problem, net)[0]) > 0):
+            raise ValueError(f'step_size = "{step_size}" {_why_flat(problem)}')
 
-        def from_curvature(problem: Problem) -> _Plain | _Accelerated:
-            steepest, flattest = extremes_at(problem.low, problem.loss, net.depth, net.latent_dim)
+        def from_curvature(goal: Goal) -> _Plain | _Accelerated:
+            steepest, flattest = goal.problem.extremes(net.depth, net.latent_dim)
             if step_size == "sharpness":
                 return _Plain(1 / steepest)
             root = jnp.sqrt(flattest / steepest)
@@ -201,8 +199,20 @@ def _rule(step_size: Any, net: DeepLinearNetwork, target: Target, loss: Abstract
             "sizes of their own, map over them with jax.vmap."
         )
     check_number(step_size, "step_size", positive=True)
-    _warn_unstable(step_size, target, loss, net)
-    return lambda problem: _Plain(jnp.asarray(step_size, problem.target.dtype))
+    _warn_unstable(step_size, net, problem)
+    return lambda goal: _Plain(jnp.asarray(step_size, goal.target.dtype))
+
+
+def _why_flat(problem: Problem) -> str:
+    if problem.eigenvalues is None:
+        return (
+            f"needs the curvature at the minimizer, which is not known for a {type(problem.loss).__name__} (it has no "
+            "`modes`): pass a number, for a start 1/hessian_extremes(net, target, loss).largest."
+        )
+    return (
+        "needs a minimizer with curvature, but here that is the zero network, which is flat (a zero target, or no "
+        "eigenvalue above tau): pass a number."
+    )
 
 
 def record_steps(num_steps: int, num_records: int) -> np.ndarray:
@@ -285,7 +295,34 @@ def gradient_descent(
     >>> bool(run.result == db.Result.converged), bool(run.excess[-1] < 1e-9)
     (True, True)
     """
-    check_pair(net, target)
+    return descend(
+        net,
+        pose(net, target, loss),
+        num_steps,
+        step_size,
+        tolerance=tolerance,
+        num_records=num_records,
+        steps=steps,
+        record=record,
+        callback=callback,
+        resume=resume,
+    )
+
+
+def descend(
+    net: DeepLinearNetwork,
+    problem: Problem,
+    num_steps: int,
+    step_size: Any = "sharpness",
+    *,
+    tolerance: float = 1e-10,
+    num_records: int = 200,
+    steps: Any = None,
+    record: Record | None = None,
+    callback: Callback | None = None,
+    resume: Snapshot | None = None,
+) -> Trajectory:
+    """`gradient_descent`, where the minimum is known already."""
     num_steps = check_integer(num_steps, "num_steps", 1)
     if num_steps >= 2**31:
         raise ValueError(f"num_steps must be below 2³¹, but {num_steps} was given.")
@@ -301,16 +338,15 @@ def gradient_descent(
             raise ValueError(f"steps must lie in 0..num_steps = {num_steps}, but reach from {marks[0]} to {marks[-1]}.")
     check_number(tolerance, "tolerance")
 
-    def run(net: DeepLinearNetwork, target: Target, tolerance: float, callback: Callback | None) -> Trajectory:
-        return _descend(net, target, loss, step_size, marks, tolerance, record, callback, resume)
+    def run(net: DeepLinearNetwork, problem: Problem, tolerance: float, callback: Callback | None) -> Trajectory:
+        return _descend(net, problem, step_size, marks, tolerance, record, callback, resume)
 
-    return train_enclosed(run, net, target, loss, record, tolerance, callback)
+    return train_enclosed(run, net, problem, record, tolerance, callback)
 
 
 def _descend(
     net: DeepLinearNetwork,
-    target: Target,
-    loss: AbstractLoss,
+    problem: Problem,
     step_size: Any,
     marks: np.ndarray,
     tolerance: float,
@@ -318,9 +354,9 @@ def _descend(
     callback: Callback | None,
     resume: Snapshot | None,
 ) -> Trajectory:
-    rule = _rule(step_size, net, target, loss)
-    outcome, network, low, method = train(
-        lambda problem: Descent(rule(problem)), net, target, loss, marks, tolerance, record, callback, resume
+    rule = _rule(step_size, net, problem)
+    outcome, network, method = train(
+        lambda goal: Descent(rule(goal)), net, problem, marks, tolerance, record, callback, resume
     )
     eta = method.rule.step_size if isinstance(method.rule, _Plain) else None
     times = (
@@ -333,7 +369,7 @@ def _descend(
         outcome.positions,
         outcome.records,
         network,
-        low.value,
+        problem.minimal_value,
         eta,
         result_of(outcome.state.status),
         outcome.snapshot,

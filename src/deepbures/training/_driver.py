@@ -18,9 +18,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from deepbures._precision import any_traced
-from deepbures.landscape._minimum import Minimum
-from deepbures.model import AbstractLoss, BuresWasserstein, DeepLinearNetwork, Target
-from deepbures.model._covariance import ProductCovariance, SpectralCovariance
+from deepbures.landscape import Problem
+from deepbures.model import AbstractLoss, DeepLinearNetwork, Target
 from deepbures.training._dynamics import Weights
 from deepbures.training._observables import Observable
 from deepbures.training._trajectory import Result, Snapshot
@@ -36,13 +35,21 @@ def result_of(code: Array) -> Result:
     return item
 
 
-class Problem(NamedTuple):
-    """What is minimized, and when it counts as minimized."""
+class Goal(NamedTuple):
+    """What is minimized, and the excess at which it counts as minimized."""
 
-    target: Target
-    loss: AbstractLoss
-    low: Minimum
+    problem: Problem
     tolerance: Array
+
+    @property
+    def target(self) -> Target:
+        """The target."""
+        return self.problem.target
+
+    @property
+    def loss(self) -> AbstractLoss:
+        """The loss."""
+        return self.problem.loss
 
 
 class State(eqx.Module):
@@ -63,11 +70,11 @@ class Method(eqx.Module):
         return DeepLinearNetwork(list(weights))
 
     @abstractmethod
-    def start(self, weights: Weights, problem: Problem) -> State:
+    def start(self, weights: Weights, goal: Goal) -> State:
         """The state before the first step."""
 
     @abstractmethod
-    def advance(self, state: State, begin: Array, mark: Array, budget: Array | None, problem: Problem) -> State:
+    def advance(self, state: State, begin: Array, mark: Array, budget: Array | None, goal: Goal) -> State:
         """Go on to the mark, at most `budget` inner steps (None: no limit), unless the status says it has ended.
 
         `begin` is where the runs of a batch that have not ended are, or for methods of adaptive steps the last mark.
@@ -111,17 +118,17 @@ class Outcome(NamedTuple):
 
 
 def observe(
-    method: Method, state: State, problem: Problem, observables: tuple[tuple[str, Observable], ...]
+    method: Method, state: State, goal: Goal, observables: tuple[tuple[str, Observable], ...]
 ) -> tuple[State, dict[str, Array]]:
     """Records at the current weights, and whether the run has converged or come to a halt."""
     net = method.network(state.weights)
-    records = {name: look(net, problem.target, problem.loss, problem.low) for name, look in observables}
+    records = {name: look(net, goal.problem) for name, look in observables}
     excess, norm = records["excess"], records["gradient_norm"]
     # The rounding error of a layer's gradient at a critical point: eps times the product of all factors' sizes.
-    power = problem.loss.degree - 1 / (2 * net.depth)
-    scale = 8 * jnp.finfo(excess.dtype).eps * jnp.asarray(problem.target.trace) ** power
+    power = (goal.loss.degree or 1) - 1 / (2 * net.depth)
+    scale = 8 * jnp.finfo(excess.dtype).eps * jnp.asarray(goal.target.trace) ** power
     status = jnp.where(norm <= scale, STATIONARY, state.status)
-    status = jnp.where(excess <= problem.tolerance, CONVERGED, status)
+    status = jnp.where(excess <= goal.tolerance, CONVERGED, status)
     status = jnp.where(state.status == RUNNING, status, state.status)
     return eqx.tree_at(lambda s: s.status, state, status.astype(state.status.dtype)), records
 
@@ -130,12 +137,12 @@ MAPPED = eqx.if_array(0)
 """The vmap axes of a pytree all of whose arrays carry the batch."""
 
 
-def _start(method: Method, weights: Weights, problem: Problem, observables: Any) -> Any:
-    return observe(method, method.start(weights, problem), problem, observables)
+def _start(method: Method, weights: Weights, goal: Goal, observables: Any) -> Any:
+    return observe(method, method.start(weights, goal), goal, observables)
 
 
-def _advance(method: Method, state: State, begin: Array, mark: Array, budget: Array, problem: Problem) -> State:
-    return method.advance(state, begin, mark, budget, problem)
+def _advance(method: Method, state: State, begin: Array, mark: Array, budget: Array, goal: Goal) -> State:
+    return method.advance(state, begin, mark, budget, goal)
 
 
 # Compiled once per shape, whatever the run: axes and observables are static, hence compared by identity.
@@ -144,13 +151,13 @@ def _compiled(function: Any, axes: Any, *arguments: Any) -> Any:
     return function(*arguments) if axes is None else eqx.filter_vmap(function, in_axes=axes)(*arguments)
 
 
-def run_traced(method: Method, weights: Weights, problem: Problem, marks: Array, observables: Any) -> Outcome:
+def run_traced(method: Method, weights: Weights, goal: Goal, marks: Array, observables: Any) -> Outcome:
     """The whole run as one scan, for use inside JAX transformations."""
-    state, first = observe(method, method.start(weights, problem), problem, observables)
+    state, first = observe(method, method.start(weights, goal), goal, observables)
 
     def to_mark(state: State, interval: tuple[Array, Array]) -> Any:
-        state = method.advance(state, *interval, None, problem)
-        state, records = observe(method, state, problem, observables)
+        state = method.advance(state, *interval, None, goal)
+        state, records = observe(method, state, goal, observables)
         return state, (records, state.position, state.steps)
 
     state, (rest, positions, steps) = jax.lax.scan(to_mark, state, (marks[:-1], marks[1:]))
@@ -163,8 +170,9 @@ def run_traced(method: Method, weights: Weights, problem: Problem, marks: Array,
 class _HostRun:
     """One run (or one batch of runs) on the host."""
 
-    def __init__(self, calls: "_Calls", marks: np.ndarray, low: Minimum, callback: Callback | None) -> None:
-        self.calls, self.marks, self.low, self.callback = calls, marks, low, callback
+    def __init__(self, calls: "_Calls", marks: np.ndarray, minimal_value: Array, callback: Callback | None) -> None:
+        self.calls, self.marks, self.callback = calls, marks, callback
+        self.minimal_value = float(np.max(np.asarray(minimal_value)))
         # One append a record: an interruption leaves whole rows.
         self.rows: list[dict[str, Any]] = []
         self.last_callback = time.monotonic()
@@ -192,7 +200,7 @@ class _HostRun:
                 float(self.marks[-1]),
                 float(np.max(np.asarray(last["loss"]))),
                 float(np.max(np.asarray(last["excess"]))),
-                float(np.max(np.asarray(self.low.value))),
+                self.minimal_value,
                 lambda: self.snapshot(state, count),
             )
         )
@@ -236,35 +244,27 @@ class _Calls(NamedTuple):
     batch_axes: int
 
 
-def _calls(method: Method, weights: Weights, problem: Problem, observables: Any, axes: Any) -> _Calls:
+def _calls(method: Method, weights: Weights, goal: Goal, observables: Any, axes: Any) -> _Calls:
     start_axes = advance_axes = observe_axes = None
     if axes is not None:
-        method_axes, weight_axes, problem_axes = axes
-        start_axes = (method_axes, weight_axes, problem_axes, None)
-        advance_axes = (method_axes, MAPPED, None, None, None, problem_axes)
-        observe_axes = (method_axes, MAPPED, problem_axes, None)
+        method_axes, weight_axes, goal_axes = axes
+        start_axes = (method_axes, weight_axes, goal_axes, None)
+        advance_axes = (method_axes, MAPPED, None, None, None, goal_axes)
+        observe_axes = (method_axes, MAPPED, goal_axes, None)
     return _Calls(
-        lambda: _compiled(_start, start_axes, method, weights, problem, observables),
+        lambda: _compiled(_start, start_axes, method, weights, goal, observables),
         lambda state, begin, mark, budget: _compiled(
-            _advance, advance_axes, method, state, jnp.asarray(begin), jnp.asarray(mark), jnp.asarray(budget), problem
+            _advance, advance_axes, method, state, jnp.asarray(begin), jnp.asarray(mark), jnp.asarray(budget), goal
         ),
-        lambda state: _compiled(observe, observe_axes, method, state, problem, observables),
+        lambda state: _compiled(observe, observe_axes, method, state, goal, observables),
         0 if axes is None else 1,
     )
-
-
-def _largest_decomposition(weights: Weights, problem: Problem) -> int:
-    latent_dim = int(weights[0].shape[-1])
-    smooth = isinstance(problem.loss, BuresWasserstein) and problem.loss.is_smooth
-    if smooth and isinstance(problem.target.covariance, SpectralCovariance):
-        return problem.target.covariance.rank_bound + latent_dim
-    return latent_dim
 
 
 def run_on_host(
     method: Method,
     weights: Weights,
-    problem: Problem,
+    goal: Goal,
     marks: np.ndarray,
     observables: Any,
     axes: Any,
@@ -272,11 +272,11 @@ def run_on_host(
     resume: Snapshot | None,
 ) -> Outcome:
     """The run with progress, interruption and early stop; the batch is vmapped if `axes` say so."""
-    calls = _calls(method, weights, problem, observables, axes)
+    calls = _calls(method, weights, goal, observables, axes)
     state, records = calls.start()
     # In the precision of the run: a time rounded down to float32 would never reach the mark in float64.
     marks = marks.astype(state.position.dtype)
-    run = _HostRun(calls, marks, problem.low, callback)
+    run = _HostRun(calls, marks, goal.problem.minimal_value, callback)
     if resume is None:
         run.note(state, records)
         index = 1
@@ -284,7 +284,8 @@ def run_on_host(
         state, index = _restore(resume, state, set(records), run)
     uninterrupted = True
     if (np.asarray(state.status) == RUNNING).any():
-        small = _largest_decomposition(weights, problem) <= LARGEST_ON_ONE_THREAD
+        largest = goal.loss._largest_decomposition(goal.target, int(weights[0].shape[-1]))
+        small = largest <= LARGEST_ON_ONE_THREAD
         with threadpool_limits(1 if small else None, user_api="blas"):
             state, uninterrupted = run.go(state, index)
     snapshot = run.snapshot(state)
@@ -361,7 +362,7 @@ def is_traced(*trees: Any) -> bool:
 
 def batch_axes(net: DeepLinearNetwork, target: Target) -> tuple[int | None, Any, Any]:
     """Batch size, and the vmap axes of weights and target: those that have a leading batch dimension are mapped."""
-    batched_target = not isinstance(target.covariance, ProductCovariance) and np.ndim(target.mean) == 2
+    batched_target = bool(target.covariance.batch_shape)
     sizes = set(net.batch_shape) | ({target.mean.shape[0]} if batched_target else set())
     if len(net.batch_shape) > 1 or len(sizes) > 1:
         raise ValueError(

@@ -6,8 +6,8 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from deepbures.landscape._curvature import sharpness
-from deepbures.model import AbstractLoss, BuresWasserstein, DeepLinearNetwork, Target
+from deepbures.landscape import Problem
+from deepbures.model import AbstractLoss, DeepLinearNetwork, Target
 
 Array = Any
 Weights = tuple[Array, ...]
@@ -58,22 +58,32 @@ def norm(weights: Weights) -> Array:
     return jnp.ldexp(jnp.sqrt(sum_of_squares(scaled)), exponent)
 
 
-def fastest_rate(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> Array:
-    """λ_max at the balanced minimizer, for one target or each of a batch; the inverse of the fastest time scale.
+def curvatures(problem: Problem, net: DeepLinearNetwork) -> tuple[Array, Array]:
+    """Largest and smallest positive curvature at the balanced minimizer, for one problem or each of a batch.
 
-    NaN or 0 where the minimizer is the zero network (a zero target, or one below the smoothing), which is flat.
+    The largest is the inverse of the fastest time scale. NaN or 0 where the minimizer is the zero network (a zero
+    target, or one below the smoothing), which is flat; NaN where it is not known.
     """
-    one = lambda target: sharpness(target, net.bottleneck, loss, depth=net.depth, latent_dim=net.latent_dim)  # noqa: E731
-    if np.ndim(target.mean) == 2:
-        rates: Array = eqx.filter_vmap(one)(target)
-        return rates
-    return one(target)
+    one = lambda problem: problem.extremes(net.depth, net.latent_dim)  # noqa: E731
+    found: tuple[Array, Array] = (eqx.filter_vmap(one) if problem.is_batch else one)(problem)
+    return found
 
 
-def rate_at_the_start(net: DeepLinearNetwork, loss: AbstractLoss) -> Array:
-    """About the largest curvature at the start, N w^p times that of the loss, w² the mean square singular value."""
+def rate_at_the_start(net: DeepLinearNetwork, problem: Problem) -> Array:
+    """About the largest curvature at the start: N w^p times that of the loss along its gradient, w² a mean square."""
     layers = [(jnp.asarray(weight) ** 2).sum((-2, -1)) / min(weight.shape[-2:]) for weight in net.weights]
     square = sum(layers) / net.depth
-    curvature = 2.0 if isinstance(loss, BuresWasserstein) else 12 * square**net.depth
-    rate: Array = net.depth * square ** (net.depth - 1) * curvature
+    rate: Array = net.depth * square ** (net.depth - 1) * _curvature_along_gradient(net, problem)
     return rate
+
+
+def _curvature_along_gradient(net: DeepLinearNetwork, problem: Problem) -> Array:
+    def one(w: Array, problem: Problem) -> Array:
+        gradient = problem.loss.grad(w, problem.target)
+        along = problem.loss.hvp(w, problem.target, gradient)
+        length = (gradient**2).sum()
+        return jnp.sqrt((along**2).sum() / jnp.where(length > 0, length, 1))
+
+    axes = (eqx.if_array(0) if net.batch_shape else None, eqx.if_array(0) if problem.is_batch else None)
+    w = jnp.asarray(net.end_to_end)
+    return one(w, problem) if axes == (None, None) else eqx.filter_vmap(one, in_axes=axes)(w, problem)

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from deepbures._precision import any_traced
-from deepbures.landscape._minimum import minimum
-from deepbures.model import AbstractLoss, BuresWasserstein, DeepLinearNetwork, Frobenius, Target
+from deepbures.landscape import Problem
+from deepbures.model import DeepLinearNetwork, Target
 from deepbures.training._driver import Callback, Progress
 from deepbures.training._observables import DEFAULT_RECORD, Record
 from deepbures.training._trajectory import Trajectory
@@ -35,7 +35,7 @@ class Enclosure(NamedTuple):
 
     basis: Array
     net: DeepLinearNetwork
-    target: Target
+    problem: Problem
     rest: Array
     tolerance_ratio: float
 
@@ -66,33 +66,30 @@ class Enclosure(NamedTuple):
 
 
 def train_enclosed(
-    train: Callable[[DeepLinearNetwork, Target, float, Callback | None], Trajectory],
+    train: Callable[[DeepLinearNetwork, Problem, float, Callback | None], Trajectory],
     net: DeepLinearNetwork,
-    target: Target,
-    loss: AbstractLoss,
+    problem: Problem,
     record: Record | None,
     tolerance: float,
     callback: Callback | None,
 ) -> Trajectory:
     """Train in a subspace wherever that is much smaller than the space."""
-    small = enclose(net, target, loss, record)
+    small = enclose(net, problem, record)
     if small is None:
-        return train(net, target, tolerance, callback)
+        return train(net, problem, tolerance, callback)
     inner = None if callback is None else small.told(callback)
-    return small.lift(train(small.net, small.target, tolerance * small.tolerance_ratio, inner), net.mean)
+    return small.lift(train(small.net, small.problem, tolerance * small.tolerance_ratio, inner), net.mean)
 
 
-def enclose(net: DeepLinearNetwork, target: Target, loss: AbstractLoss, record: Record | None) -> Enclosure | None:
+def enclose(net: DeepLinearNetwork, problem: Problem, record: Record | None) -> Enclosure | None:
     """The problem in a subspace; None where that is not much smaller, or what is recorded needs the whole space."""
-    if any_traced((net, target, loss)) or net.batch_shape or np.ndim(target.mean) != 1:
+    target, modes = problem.target, problem.loss.modes
+    if any_traced((net, problem)) or net.batch_shape or problem.is_batch or modes is None:
         return None
     names = {record} if isinstance(record, str) else set(record or ())
-    if isinstance(record, Mapping) or not names <= _INVARIANT or not isinstance(loss, BuresWasserstein | Frobenius):
+    if isinstance(record, Mapping) or not names <= _INVARIANT or target.eigenvalues is None:
         return None
-    values = target.eigenvalues
-    if values is None:
-        return None
-    values, last = np.asarray(values), np.asarray(net.weights[-1])
+    values, last = np.asarray(target.eigenvalues), np.asarray(net.weights[-1])
     floor = values[-1]
     rank = int((values > floor).sum())
     if rank == 0 or rank + last.shape[1] > _MOST * target.dim:
@@ -101,14 +98,10 @@ def enclose(net: DeepLinearNetwork, target: Target, loss: AbstractLoss, record: 
     size = basis.shape[1]
     if size <= net.bottleneck:  # the minimum would be that of full rank
         return None
-    inner = Target.from_spectrum(jnp.asarray(values[:size], target.dtype))
+    inner = Problem(Target.from_spectrum(jnp.asarray(values[:size], target.dtype)), problem.loss, problem.rank)
     start = DeepLinearNetwork([*net.weights[:-1], jnp.asarray(basis.T @ last)])
-    zero = jnp.zeros((1, 1), inner.dtype)
-    rest = (target.dim - size) * loss.value(zero, Target.from_spectrum(jnp.asarray(values[-1:], inner.dtype)))
-    ratio = 1.0
-    if float(rest) > 0:
-        outer, smaller = (float(minimum(t, net.bottleneck, loss).reference(t, loss)) for t in (target, inner))
-        ratio = outer / smaller
+    rest = (target.dim - size) * jnp.asarray(modes.cost(values[-1:]))[0]
+    ratio = float(problem.reference / inner.reference) if float(rest) > 0 else 1.0
     return Enclosure(basis, start, inner, rest, ratio)
 
 

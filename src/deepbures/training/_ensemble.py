@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from deepbures.landscape._minimum import Minimum, minimum
-from deepbures.model import AbstractLoss, BuresWasserstein, Target
+from deepbures.landscape import Problem
+from deepbures.model import AbstractLoss, Target
 from deepbures.training._chebyshev import RungeKuttaChebyshev
-from deepbures.training._driver import FINISHED, RUNNING, Problem, State
+from deepbures.training._driver import FINISHED, RUNNING, Goal, State
 from deepbures.training._fields import EndToEndField
 from deepbures.training._flow import STIFF, Flow
 from deepbures.training._trajectory import Result
@@ -57,32 +57,32 @@ class _Settings(eqx.Module):
         return Flow(self.field, solver, self.rtol * looser, self.atol * looser, self.first_step, 1_000_000)
 
 
-def _observe(settings: _Settings, state: State, problem: Problem) -> tuple[Array, ...]:
+def _observe(settings: _Settings, state: State, goal: Goal) -> tuple[Array, ...]:
     (w,) = state.weights
-    excess = problem.low.excess(w, problem.target, problem.loss)
-    (velocity,) = settings.field(state.position, state.weights, (problem.loss, problem.target))
-    fall = -(problem.loss.grad(w, problem.target) * velocity).sum()
+    excess = goal.problem.excess(w)
+    (velocity,) = settings.field(state.position, state.weights, (goal.loss, goal.target))
+    fall = -(goal.loss.grad(w, goal.target) * velocity).sum()
     smallest = jnp.linalg.svd(w, full_matrices=False, compute_uv=False)[settings.field.rank - 1]
     return state.position, excess, fall / jnp.where(excess > 0, excess, 1), smallest
 
 
-def _run(w: Array, settings: _Settings, marks: tuple[Array, Array | None], problem: Problem) -> Any:
+def _run(w: Array, settings: _Settings, marks: tuple[Array, Array | None], goal: Goal) -> Any:
     def scan(flow: Flow, state: State, marks: Array) -> Any:
         def to_mark(state: State, mark: Array) -> Any:
-            state = flow.advance(state, state.position, mark, None, problem)
-            return state, _observe(settings, state, problem)
+            state = flow.advance(state, state.position, mark, None, goal)
+            return state, _observe(settings, state, goal)
 
         return jax.lax.scan(to_mark, state, marks)
 
     accurate = settings.flow(diffrax.Dopri8(), settings.rtol)
     stabilized = settings.flow(RungeKuttaChebyshev(), 1e-7)
-    state = accurate.start((w,), problem)
+    state = accurate.start((w,), goal)
     # A start may be within the tolerance already.
-    first = _observe(settings, state, problem)
+    first = _observe(settings, state, goal)
     state, rows = scan(accurate, state, marks[0])
     parts = [tuple(x[None] for x in first), rows]
     if marks[1] is not None:
-        fresh = stabilized.start(state.weights, problem).inner
+        fresh = stabilized.start(state.weights, goal).inner
         state, rows = scan(stabilized, eqx.tree_at(lambda s: s.inner, state, fresh), marks[1])
         parts.append(rows)
     return tuple(jnp.concatenate(column) for column in zip(*parts, strict=True)), state
@@ -132,17 +132,15 @@ def end_to_end_flows(
         late = num_records // 4 if bool((switch < horizon).any()) else 0
         early_marks = np.geomspace(np.minimum(0.05 / speed, switch / 2), switch, num_records - late, axis=-1)
         late_marks = np.geomspace(switch, horizon, late + 1, axis=-1)[:, 1:]
-        low: Minimum = jax.tree.map(jnp.asarray, minimum(target, rank, loss))
-        scale = float(np.sqrt(np.asarray(low.eigenvalues)[0]))
-        if isinstance(loss, BuresWasserstein) and loss.is_smooth:
-            loss = BuresWasserstein(jnp.asarray(loss.tau, jnp.float64))  # an array: one compilation for all
-        problem = Problem(jax.tree.map(jnp.asarray, target), loss, low, jnp.asarray(tolerance, jnp.float64))
+        problem = Problem(target, jax.tree.map(jnp.asarray, loss), rank)  # arrays: one compilation for all parameters
+        scale = float(np.asarray(problem.largest_deviation))
+        goal = Goal(problem.astype(jnp.float64), jnp.asarray(tolerance, jnp.float64))
         runs = []
         for i, depth in enumerate(np.asarray(depths)):
             field = EndToEndField(jnp.asarray(float(depth)), rank, None)
             settings = _Settings(field, rtol, jnp.asarray(rtol * scale), jnp.asarray(0.01 / speed[i]))
             marks = (jnp.asarray(early_marks[i]), jnp.asarray(late_marks[i]) if late else None)
-            records, state = _compiled(jnp.asarray(starts[i]), settings, marks, problem)
+            records, state = _compiled(jnp.asarray(starts[i]), settings, marks, goal)
             status = jnp.where(state.status == RUNNING, FINISHED, state.status)
             runs.append(tuple(np.asarray(x) for x in (*records, state.steps, status, state.weights[0])))
         return Ensemble(*(np.stack(column) for column in zip(*runs, strict=True)))

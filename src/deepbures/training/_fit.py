@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -10,9 +10,7 @@ import numpy as np
 
 from deepbures._checks import check_integer, check_number
 from deepbures._precision import numpy_in_numpy_out
-from deepbures.landscape import rank_k_minimizer
-from deepbures.landscape._curvature import extremes_at
-from deepbures.landscape._minimum import Minimum, minimum, unusable_modes
+from deepbures.landscape import Problem, warn_unusable
 from deepbures.model import (
     AbstractLoss,
     BuresWasserstein,
@@ -25,11 +23,11 @@ from deepbures.model import (
     initialize,
 )
 from deepbures.training._certificate import Certificate, Check
-from deepbures.training._certify import certify
-from deepbures.training._descent import gradient_descent
+from deepbures.training._certify import certificates_of
+from deepbures.training._descent import descend
 from deepbures.training._driver import CONVERGED, Callback, result_of
 from deepbures.training._features import FeatureDeviations, explained_variance, feature_deviations
-from deepbures.training._flow import gradient_flow
+from deepbures.training._flow import flow
 from deepbures.training._trajectory import Result, Snapshot, Trajectory
 from deepbures.training._units import Units, units_of
 from deepbures.training._verification import hold_against, violation
@@ -70,8 +68,7 @@ class Fit(eqx.Module):
     result : Result
         How it ended.
     certificates : tuple of Certificate
-        What theory promises of the training from `start` (see `certify`). Empty for the closed form, and for a target
-        known through products, whose spectrum would have to be found again.
+        What theory promises of the training from `start` (see `certify`). Empty for the closed form.
     checks : tuple of Check
         The run held against each of them, in the same order. Only runs in double precision are: the others are marked
         as such.
@@ -114,7 +111,7 @@ class Fit(eqx.Module):
     @property
     def feature_deviations(self) -> FeatureDeviations | None:
         """Standard deviation of each feature in target and model; None for a target known through products only."""
-        return feature_deviations(self.network, self.target, _noise(self.loss))
+        return feature_deviations(self.network, self.target, self.loss.noise_variance)
 
 
 def fit_widths(dim: int, rank: int, depth: int, hidden: int | None) -> tuple[int, ...]:
@@ -224,50 +221,33 @@ def fit(
             raise ValueError(f"{name} belongs to the solver {owner!r}, but solver = {solver!r}: leave it out.")
     seed = check_integer(seed, "seed", 0, 2**63 - 1)
     start = None if solver == "closed-form" else fit_start(target, widths, init=init, seed=seed, tau=tau)
-    problem = _in_units(target, objective, start, widths)
+    units = units_of(target, objective, start, depth)
+    problem = Problem(*units.of_problem(target, objective), rank)
+    extremes = problem.extremes(depth, rank)
     if start is None:
-        network = balanced_network(rank_k_minimizer(problem.target, rank, problem.loss), widths)
-        return _report(network, None, None, None, solver, target, objective, problem)
-    units = problem.units
+        warn_unusable(problem)
+        network = balanced_network(problem.minimizer(), widths)
+        return _report(network, None, None, None, solver, (target, objective), (units, problem, extremes))
     options: dict[str, Any] = {
         "tolerance": tolerance,
         "num_records": num_records,
         "callback": units.of_callback(callback, is_flow=solver == "flow"),
         "resume": resume,
     }
-    natural = natural_horizon(*problem.extremes)
+    natural = natural_horizon(*extremes)
     begin = units.of_network(start)
     limit: float
     if solver == "flow":
         limit = natural if horizon is None else units.of_time(horizon)
-        trajectory = gradient_flow(begin, problem.target, problem.loss, limit, **options)
+        trajectory = flow(begin, problem, limit, **options)
         limit = units.time_to_user(limit)
     else:
-        natural_steps = min(max(int(np.ceil(natural * float(problem.extremes[0]))), 1000), 10**6)
+        natural_steps = min(max(int(np.ceil(natural * float(extremes[0]))), 1000), 10**6)
         limit = natural_steps if num_steps is None else num_steps
-        step = units.of_step_size(step_size)
-        trajectory = gradient_descent(begin, problem.target, problem.loss, limit, step, **options)
-    return _report(trajectory.network, start, trajectory, limit, solver, target, objective, problem)
-
-
-class _Problem(NamedTuple):
-    """A problem in the units that it is computed in."""
-
-    units: Units
-    target: Target
-    loss: AbstractLoss
-    low: Minimum
-    extremes: tuple[Array, Array]
-
-
-def _in_units(
-    target: Target, objective: AbstractLoss, start: DeepLinearNetwork | None, widths: tuple[int, ...]
-) -> _Problem:
-    rank, depth = widths[0], len(widths) - 1
-    units = units_of(target, objective, start, depth)
-    inner, loss = units.of_problem(target, objective)
-    low = minimum(inner, rank, loss)
-    return _Problem(units, inner, loss, low, extremes_at(low, loss, depth, rank))
+        trajectory = descend(begin, problem, limit, units.of_step_size(step_size), **options)
+    return _report(
+        trajectory.network, start, trajectory, limit, solver, (target, objective), (units, problem, extremes)
+    )
 
 
 def fit_problem(
@@ -291,7 +271,7 @@ def fit_problem(
 
 def _check_range(total: float, objective: AbstractLoss, dtype: np.dtype) -> None:
     """Refuse data whose loss is no number of their precision."""
-    size, limits = objective.degree * math.log2(total), np.finfo(dtype)
+    size, limits = (objective.degree or 0) * math.log2(total), np.finfo(dtype)
     # That of a start may be larger, and an excess is much smaller.
     if not limits.minexp + 22 <= size <= limits.maxexp - 4:
         advice = "down" if size > 0 else "up"
@@ -319,16 +299,19 @@ def _report(
     trajectory: Trajectory | None,
     limit: float | None,
     solver: str,
-    target: Target,
-    objective: AbstractLoss,
-    problem: _Problem,
+    asked: tuple[Target, AbstractLoss],
+    computed: tuple[Units, Problem, tuple[Array, Array]],
 ) -> Fit:
-    """`network` and `trajectory` are in the units of the problem, all others and what comes back in user's units."""
-    units, low = problem.units, problem.low
+    """`network` and `trajectory` are in the units that were computed in, all others and what comes back in user's."""
+    (target, objective), (units, problem, extremes) = asked, computed
     w = jnp.asarray(network.end_to_end)
-    value, excess = problem.loss.value(w, problem.target), low.excess(w, problem.target, problem.loss)
+    value, excess = problem.loss.value(w, problem.target), problem.excess(w)
     trajectory = None if trajectory is None else units.to_user(trajectory)
-    certificates = () if start is None or target.eigenvalues is None else certify(start, target, objective)
+    certificates: tuple[Certificate, ...] = ()
+    if start is not None and units.are_the_users:
+        certificates = certificates_of(start, problem)
+    elif start is not None and target.eigenvalues is not None:  # in user's units, where products may be out of range
+        certificates = certificates_of(start, Problem(target, objective, problem.rank))
     checks = () if trajectory is None else hold_against(trajectory, certificates)
     for check in checks:
         if check.violated:
@@ -339,26 +322,21 @@ def _report(
         target=target,
         loss=objective,
         solver=solver,
-        rank=low.rank,
+        rank=problem.rank,
         final_loss=units.loss_to_user(value),
-        minimal_loss=units.loss_to_user(jnp.asarray(low.value)),
+        minimal_loss=units.loss_to_user(jnp.asarray(problem.minimal_value)),
         excess=units.loss_to_user(excess),
-        explained_variance=explained_variance(w, problem.target, _noise(problem.loss)),
-        relative_excess=excess / low.reference(problem.target, problem.loss),
-        sharpness=units.curvature_to_user(problem.extremes[0]),
-        asymptotic_rate=units.curvature_to_user(2 * problem.extremes[1]),
-        unusable_modes=tuple(unusable_modes(np.asarray(low.eigenvalues)[: low.rank], problem.loss)),
+        explained_variance=explained_variance(w, problem.target, problem.loss.noise_variance),
+        relative_excess=excess / problem.reference,
+        sharpness=units.curvature_to_user(extremes[0]),
+        asymptotic_rate=units.curvature_to_user(2 * extremes[1]),
+        unusable_modes=problem.unusable_modes(),
         horizon=limit,
         trajectory=trajectory,
         result=result_of(jnp.asarray(CONVERGED)) if trajectory is None else trajectory.result,
         certificates=certificates,
         checks=checks,
     )
-
-
-def _noise(loss: AbstractLoss) -> float:
-    """The variance τ of the noise that a loss counts in as part of the model."""
-    return float(getattr(loss, "tau", 0.0))
 
 
 def _loss(name: str, tau: float) -> AbstractLoss:

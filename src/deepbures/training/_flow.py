@@ -10,6 +10,7 @@ import numpy as np
 
 from deepbures._checks import check_integer, check_number
 from deepbures._precision import any_traced, is_tracer, numpy_in_numpy_out
+from deepbures.landscape import Problem
 from deepbures.model import AbstractLoss, DeepLinearNetwork, Target
 from deepbures.training._chebyshev import RungeKuttaChebyshev
 from deepbures.training._driver import (
@@ -18,22 +19,22 @@ from deepbures.training._driver import (
     RUNNING,
     STALLED,
     Callback,
+    Goal,
     Method,
-    Problem,
     State,
     result_of,
 )
 from deepbures.training._dynamics import (
     Weights,
     balanced_within,
-    fastest_rate,
+    curvatures,
     largest_relative_gap,
     rate_at_the_start,
 )
 from deepbures.training._enclosure import train_enclosed
 from deepbures.training._fields import EndToEndField, Field, LayerField
 from deepbures.training._observables import Record
-from deepbures.training._run import check_pair, train
+from deepbures.training._run import pose, train
 from deepbures.training._trajectory import Snapshot, Trajectory
 
 Array = Any
@@ -74,13 +75,13 @@ class Flow(Method):
         """The network that the state of the integration stands for."""
         return self.field.network(weights)
 
-    def start(self, weights: Weights, problem: Problem) -> State:
+    def start(self, weights: Weights, goal: Goal) -> State:
         """Time 0."""
-        return self.begin(self.field.pack(weights), problem)
+        return self.begin(self.field.pack(weights), goal)
 
-    def begin(self, weights: Weights, problem: Problem) -> State:
+    def begin(self, weights: Weights, goal: Goal) -> State:
         """Time 0, from a state of the field."""
-        args = (problem.loss, problem.target)
+        args = (goal.loss, goal.target)
         zero = jnp.zeros((), weights[0].dtype)
         first = self.first_step.astype(zero.dtype)
         _, controller = self._controller.init(
@@ -90,9 +91,9 @@ class Flow(Method):
         count = jnp.zeros((), jnp.int32)
         return State(zero, count, weights, _FlowState(first, solver, controller, count), count)
 
-    def advance(self, state: State, begin: Array, mark: Array, budget: Array | None, problem: Problem) -> State:
+    def advance(self, state: State, begin: Array, mark: Array, budget: Array | None, goal: Goal) -> State:
         """Adaptive steps, the last of which ends exactly at the mark."""
-        args = (problem.loss, problem.target)
+        args = (goal.loss, goal.target)
         mark = mark.astype(state.position.dtype)
         until = jnp.iinfo(jnp.int32).max if budget is None else state.inner.attempts + budget.astype(jnp.int32)
         order: Any = self.solver.error_order(self._terms)
@@ -122,8 +123,8 @@ class Flow(Method):
             status = jnp.where((proposed < smallest) | ~jnp.isfinite(proposed), STALLED, status)
             following = _FlowState(proposed, accepted(solver, inner.solver), controller, inner.attempts + 1)
             weights = accepted(moved, s.weights)
-            excess = problem.low.excess(self.field.end_to_end(weights), problem.target, problem.loss)
-            status = jnp.where(excess <= problem.tolerance, CONVERGED, status)
+            excess = goal.problem.excess(self.field.end_to_end(weights))
+            status = jnp.where(excess <= goal.tolerance, CONVERGED, status)
             return State(position, steps, weights, following, status.astype(s.status.dtype))
 
         result: State = jax.lax.while_loop(go_on, step, state)
@@ -144,25 +145,25 @@ class Relay(Method):
         """The network that the state of the integration stands for, the same for both methods."""
         return self.first.network(weights)
 
-    def start(self, weights: Weights, problem: Problem) -> State:
+    def start(self, weights: Weights, goal: Goal) -> State:
         """Time 0; the second method has not begun."""
-        state = self.first.start(weights, problem)
-        later = self.second.start(weights, problem).inner
+        state = self.first.start(weights, goal)
+        later = self.second.start(weights, goal).inner
         return eqx.tree_at(lambda s: s.inner, state, (state.inner, later, jnp.zeros((), bool)))
 
-    def advance(self, state: State, begin: Array, mark: Array, budget: Array | None, problem: Problem) -> State:
+    def advance(self, state: State, begin: Array, mark: Array, budget: Array | None, goal: Goal) -> State:
         """By the method whose turn it is at the mark (marks are common to a batch, so one branch is run)."""
 
         def by_first(state: State) -> State:
             inner, later, begun = state.inner
-            moved = self.first.advance(eqx.tree_at(lambda s: s.inner, state, inner), begin, mark, budget, problem)
+            moved = self.first.advance(eqx.tree_at(lambda s: s.inner, state, inner), begin, mark, budget, goal)
             return eqx.tree_at(lambda s: s.inner, moved, (moved.inner, later, begun))
 
         def by_second(state: State) -> State:
             inner, later, begun = state.inner
-            fresh = lambda: self.second.begin(state.weights, problem).inner  # noqa: E731
+            fresh = lambda: self.second.begin(state.weights, goal).inner  # noqa: E731
             later = jax.lax.cond(begun, lambda: later, fresh)
-            moved = self.second.advance(eqx.tree_at(lambda s: s.inner, state, later), begin, mark, budget, problem)
+            moved = self.second.advance(eqx.tree_at(lambda s: s.inner, state, later), begin, mark, budget, goal)
             return eqx.tree_at(lambda s: s.inner, moved, (inner, moved.inner, jnp.ones((), bool)))
 
         result: State = jax.lax.cond(mark <= self.switch, by_first, by_second, state)
@@ -281,23 +282,58 @@ def gradient_flow(
     >>> bool(abs(run.losses[1] - (2 - s) ** 2) < 1e-7)
     True
     """
+    return flow(
+        net,
+        pose(net, target, loss),
+        horizon,
+        space=space,
+        times=times,
+        num_records=num_records,
+        tolerance=tolerance,
+        solver=solver,
+        rtol=rtol,
+        atol=atol,
+        max_steps=max_steps,
+        record=record,
+        callback=callback,
+        resume=resume,
+    )
+
+
+def flow(
+    net: DeepLinearNetwork,
+    problem: Problem,
+    horizon: float,
+    *,
+    space: str = "layers",
+    times: Any = None,
+    num_records: int = 200,
+    tolerance: float = 1e-10,
+    solver: Any = "auto",
+    rtol: float = 1e-8,
+    atol: float | None = None,
+    max_steps: int = 1_000_000,
+    record: Record | None = None,
+    callback: Callback | None = None,
+    resume: Snapshot | None = None,
+) -> Trajectory:
+    """`gradient_flow`, where the minimum is known already."""
     check_number(horizon, "horizon", positive=True)
     check_number(rtol, "rtol", positive=True)
     if atol is not None:
         check_number(atol, "atol", positive=True)
     num_records = check_integer(num_records, "num_records", 1)
     max_steps = check_integer(max_steps, "max_steps", 1)
-    check_pair(net, target)
     check_number(tolerance, "tolerance")
     only = None if isinstance(solver, str) and solver == "auto" else _solver(solver)
     moments = None if times is None else _moments(times, float(horizon))
 
-    def run(net: DeepLinearNetwork, target: Target, tolerance: float, callback: Callback | None) -> Trajectory:
+    def run(net: DeepLinearNetwork, problem: Problem, tolerance: float, callback: Callback | None) -> Trajectory:
         marks = num_records if moments is None else moments
         limits = _Limits(float(horizon), rtol, atol, max_steps)
-        return _integrate(net, target, loss, space, only, limits, marks, tolerance, record, callback, resume)
+        return _integrate(net, problem, space, only, limits, marks, tolerance, record, callback, resume)
 
-    return train_enclosed(run, net, target, loss, record, tolerance, callback)
+    return train_enclosed(run, net, problem, record, tolerance, callback)
 
 
 def _moments(times: Any, horizon: float) -> np.ndarray:
@@ -319,8 +355,7 @@ class _Limits(NamedTuple):
 
 def _integrate(
     net: DeepLinearNetwork,
-    target: Target,
-    loss: AbstractLoss,
+    problem: Problem,
     space: str,
     only: diffrax.AbstractSolver[Any] | None,
     limits: _Limits,
@@ -332,47 +367,45 @@ def _integrate(
 ) -> Trajectory:
     """The flow by one solver, or by "auto"; `marks` may be the number of records."""
     horizon, rtol, atol, max_steps = limits
-    speed = _speed(net, target, loss)
+    speed = _speed(net, problem)
     if isinstance(marks, int):
         first = 1e-6 * horizon if is_tracer(speed) else 0.1 / float(np.max(np.asarray(speed)))
         marks = record_times(horizon, first, marks)
 
     field, state = _state(net, space)
 
-    def make(problem: Problem) -> Flow | Relay:
-        scale = jnp.sqrt(jnp.asarray(problem.low.eigenvalues)[0]) ** (1 / len(state.weights))
+    def make(goal: Goal) -> Flow | Relay:
+        scale = jnp.asarray(goal.problem.largest_deviation) ** (1 / len(state.weights))
         level = rtol * jnp.where(scale > 0, scale, 1) if atol is None else jnp.asarray(atol, scale.dtype)
         fastest = jnp.max(jnp.asarray(speed))
-        flow = lambda chosen, rtol, atol: Flow(field, chosen, rtol, atol, 0.01 / fastest, max_steps)  # noqa: E731
+        by = lambda chosen, rtol, atol: Flow(field, chosen, rtol, atol, 0.01 / fastest, max_steps)  # noqa: E731
         if only is not None:
-            return flow(only, rtol, level)
-        ordinary = flow(diffrax.Dopri8(), rtol, level)
+            return by(only, rtol, level)
+        ordinary = by(diffrax.Dopri8(), rtol, level)
         if not is_tracer(fastest) and float(horizon * fastest) <= STIFF:
             return ordinary
         looser = max(1e-7 / rtol, 1.0)
-        return Relay(ordinary, flow(RungeKuttaChebyshev(), rtol * looser, level * looser), STIFF / fastest)
+        return Relay(ordinary, by(RungeKuttaChebyshev(), rtol * looser, level * looser), STIFF / fastest)
 
-    outcome, network, low, _ = train(
-        make, state, target, loss, marks, tolerance, record, callback, resume, rank=net.bottleneck
-    )
+    outcome, network, _ = train(make, state, problem, marks, tolerance, record, callback, resume)
     return Trajectory(
         outcome.positions,
         outcome.steps,
         outcome.records,
         network,
-        low.value,
+        problem.minimal_value,
         None,
         result_of(outcome.state.status),
         outcome.snapshot,
     )
 
 
-def _speed(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> Array:
+def _speed(net: DeepLinearNetwork, problem: Problem) -> Array:
     """The inverse of the fastest time scale: at the minimizer, or if that is flat at the start, or else 1."""
-    rate = fastest_rate(net, target, loss)
+    rate = curvatures(problem, net)[0]
     if not is_tracer(rate) and bool(np.all(np.asarray(rate) > 0)):
         return rate
-    start = rate_at_the_start(net, loss).max()
+    start = rate_at_the_start(net, problem).max()
     return jnp.where(jnp.asarray(rate) > 0, rate, jnp.where(start > 0, start, 1.0))
 
 

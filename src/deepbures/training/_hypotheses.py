@@ -11,10 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from deepbures.landscape._curvature import extremes_at
-from deepbures.landscape._minimum import minimum
-from deepbures.model import AbstractLoss, BuresWasserstein, DeepLinearNetwork, Target
-from deepbures.model._covariance import ProductCovariance
+from deepbures.landscape import Problem
+from deepbures.model import DeepLinearNetwork
 from deepbures.training._certificate import Assumption
 from deepbures.training._dynamics import balanced_within, largest_relative_gap
 
@@ -76,19 +74,21 @@ def _smallest(w: Any, k: int) -> float:
     return float(s[k - 1]) if s[k - 1] > max(w.shape) * np.finfo(np.float64).eps * s[0] else 0.0
 
 
-def measure(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> Start:
-    low = minimum(target, net.bottleneck, loss)
-    w = net.end_to_end
-    values = np.asarray(low.eigenvalues, np.float64)
-    steepest, flattest = extremes_at(low, loss, net.depth, net.latent_dim)
-    k, n = net.bottleneck, net.dim
+def measure(net: DeepLinearNetwork, problem: Problem) -> Start:
+    """The numbers of a start; NaN where they are not known in closed form."""
+    target, loss = problem.target, problem.loss
+    w, k, n = net.end_to_end, net.bottleneck, net.dim
+    known = problem.eigenvalues is not None
+    values = np.asarray(problem.eigenvalues, np.float64) if known else np.full(n, np.nan)
+    value = float(loss.value(w, target))
+    steepest, flattest = problem.extremes(net.depth, net.latent_dim)
     return Start(
         n=n,
         k=k,
         depth=net.depth,
-        tau=float(getattr(loss, "tau", 0.0)),
-        loss=float(loss.value(w, target)),
-        excess=max(float(low.excess(w, target, loss)), 0.0),
+        tau=float(loss.modes.threshold()) if loss.modes is not None else math.nan,
+        loss=value,
+        excess=max(float(problem.excess(w)), 0.0),
         trace=float(target.trace),
         first=float(values[0]),
         kept=float(values[k - 1]),
@@ -98,22 +98,15 @@ def measure(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> Start
         balanced_within=balanced_within(net),
         sharpness=float(steepest),
         flattest=float(flattest),
-        rounding=_rounding(net, target, loss, float(loss.value(w, target))),
+        rounding=_rounding(net, problem, value),
     )
 
 
-def _rounding(net: DeepLinearNetwork, target: Target, loss: AbstractLoss, value: float) -> float:
-    """An excess that rounding alone may show at the minimum.
-
-    A sum of squares of matrices of the size of the target's factor, in a factor, W and eigenvectors each right to
-    about (n + N) eps; for targets known through products and the Frobenius loss a difference of such numbers.
-    """
-    eps = max(float(np.finfo(np.asarray(array).dtype).eps) for array in (*net.weights, target.mean))
-    relative = 32 * (net.dim + net.depth) * eps
-    size = float(target.trace) + value
-    if isinstance(target.covariance, ProductCovariance):
-        return relative * size
-    return relative**2 * size if isinstance(loss, BuresWasserstein) else relative * (float(target.trace) ** 2 + value)
+def _rounding(net: DeepLinearNetwork, problem: Problem, value: float) -> float:
+    """An excess that rounding alone may show at the minimum: factors and W are right to about (n + N) eps."""
+    eps = max(float(np.finfo(np.asarray(array).dtype).eps) for array in (*net.weights, problem.target.mean))
+    size, power = problem.loss._resolution(problem.target, value)
+    return (32 * (net.dim + net.depth) * eps) ** power * float(size)
 
 
 class Margin(NamedTuple):

@@ -5,24 +5,24 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from deepbures.landscape._minimum import Minimum
+from deepbures.landscape import Problem
 from deepbures.metric._procrustes import nonzero
 from deepbures.model import AbstractLoss, DeepLinearNetwork, Target
 from deepbures.training._dynamics import layer_gradients, norm
 
 Array = Any
-Observable = Callable[[DeepLinearNetwork, Target, AbstractLoss, Minimum], Array]
+Observable = Callable[[DeepLinearNetwork, Problem], Array]
 
 
 def _singular_values(net: DeepLinearNetwork) -> Array:
     return jnp.linalg.svd(net.end_to_end, full_matrices=False, compute_uv=False)
 
 
-def _rank(net: DeepLinearNetwork, target: Target, loss: AbstractLoss, low: Minimum) -> Array:
+def _rank(net: DeepLinearNetwork, problem: Problem) -> Array:
     return nonzero(_singular_values(net), net.dim, net.latent_dim).sum(-1)
 
 
-def _effective_rank(net: DeepLinearNetwork, target: Target, loss: AbstractLoss, low: Minimum) -> Array:
+def _effective_rank(net: DeepLinearNetwork, problem: Problem) -> Array:
     s = _singular_values(net)
     total = s.sum()
     share = s / jnp.where(total > 0, total, 1)
@@ -30,24 +30,24 @@ def _effective_rank(net: DeepLinearNetwork, target: Target, loss: AbstractLoss, 
     return jnp.where(total > 0, jnp.exp(entropy), 0.0)
 
 
-def _alignment(net: DeepLinearNetwork, target: Target, loss: AbstractLoss, low: Minimum) -> Array:
+def _alignment(net: DeepLinearNetwork, problem: Problem) -> Array:
     u = jnp.linalg.svd(net.end_to_end, full_matrices=False)[0][:, : net.bottleneck]
-    _, basis = target.spectrum(net.bottleneck)
+    _, basis = problem.target.spectrum(net.bottleneck)
     return jnp.abs(jnp.asarray(basis).T @ u)
 
 
 OBSERVABLES: dict[str, Observable] = {
-    "loss": lambda net, target, loss, low: loss.value(net.end_to_end, target),
-    "excess": lambda net, target, loss, low: low.excess(net.end_to_end, target, loss),
-    "gradient_norm": lambda net, target, loss, low: norm(layer_gradients(net.weights, loss, target)[0]),
-    "balancedness_gap": lambda net, target, loss, low: net.balancedness_gap(),
-    "smallest_singular_value": lambda net, target, loss, low: _singular_values(net)[net.bottleneck - 1],
+    "loss": lambda net, problem: problem.loss.value(net.end_to_end, problem.target),
+    "excess": lambda net, problem: problem.excess(net.end_to_end),
+    "gradient_norm": lambda net, problem: norm(layer_gradients(net.weights, problem.loss, problem.target)[0]),
+    "balancedness_gap": lambda net, problem: net.balancedness_gap(),
+    "smallest_singular_value": lambda net, problem: _singular_values(net)[net.bottleneck - 1],
     "rank": _rank,
     "effective_rank": _effective_rank,
-    "singular_values": lambda net, target, loss, low: _singular_values(net),
+    "singular_values": lambda net, problem: _singular_values(net),
     "alignment": _alignment,
-    "end_to_end": lambda net, target, loss, low: net.end_to_end,
-    "weights": lambda net, target, loss, low: net.weights,
+    "end_to_end": lambda net, problem: net.end_to_end,
+    "weights": lambda net, problem: net.weights,
 }
 """Name → what is recorded. `smallest_singular_value` is the k-th, k the bottleneck; `rank` counts singular values above
 max(n, m) eps s_1; `effective_rank` is exp(entropy of the normalized singular values); `alignment` holds |cos| of the
@@ -84,7 +84,7 @@ def observer(record: Record | None) -> tuple[tuple[str, Observable], ...]:
                 raise TypeError(
                     f"record[{name!r}] must be a function (net, target, loss) ↦ array, but {function!r} was given."
                 )
-            chosen[name] = _without_minimum(function)
+            chosen[name] = _of_the_users(function)
         return tuple(chosen.items())
     for name in record:
         if name not in OBSERVABLES:
@@ -96,5 +96,5 @@ def observer(record: Record | None) -> tuple[tuple[str, Observable], ...]:
     return tuple(chosen.items())
 
 
-def _without_minimum(function: Callable[[DeepLinearNetwork, Target, AbstractLoss], Array]) -> Observable:
-    return lambda net, target, loss, low: function(net, target, loss)
+def _of_the_users(function: Callable[[DeepLinearNetwork, Target, AbstractLoss], Array]) -> Observable:
+    return lambda net, problem: function(net, problem.target, problem.loss)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from deepbures._checks import check_number
 from deepbures._precision import numpy_in_numpy_out
-from deepbures.landscape._minimum import minimum
+from deepbures.landscape import minimal_loss
 from deepbures.model import AbstractLoss, Target, check_target
 from deepbures.training._trajectory import Trajectory
 
@@ -104,7 +104,7 @@ def plateaus(run: Trajectory, target: Target, loss: AbstractLoss, *, width: floa
     k = run.network.bottleneck
     check_target(target)
     zero = float(loss.value(np.zeros((target.dim, 1), target.dtype), target))
-    levels = np.array([zero, *(float(minimum(target, r, loss).value) for r in range(1, k + 1))])
+    levels = np.array([zero, *(float(minimal_loss(target, r, loss)) for r in range(1, k + 1))])
     found = []
     for r in range(k):
         drop = levels[r] - levels[r + 1]

@@ -9,15 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from deepbures._checks import check_number
-from deepbures.landscape._minimum import Minimum, minimum, warn_unusable
+from deepbures.landscape import Problem, warn_unusable
 from deepbures.model import AbstractLoss, DeepLinearNetwork, Target, check_network, check_target
 from deepbures.training._driver import (
     FINISHED,
     MAPPED,
     RUNNING,
     Callback,
+    Goal,
     Outcome,
-    Problem,
     batch_axes,
     is_traced,
     run_on_host,
@@ -39,56 +39,55 @@ def check_pair(net: Any, target: Any) -> None:
         )
 
 
+def pose(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> Problem:
+    """What is known of the minimum that a network can reach; of each, for a batch of targets."""
+    check_pair(net, target)
+    one = lambda target: Problem(target, loss, net.bottleneck)  # noqa: E731
+    found: Problem = eqx.filter_vmap(one)(target) if target.covariance.batch_shape else one(target)
+    return found
+
+
 def train(
-    make_method: Callable[[Problem], Any],
+    make_method: Callable[[Goal], Any],
     net: DeepLinearNetwork,
-    target: Target,
-    loss: AbstractLoss,
+    problem: Problem,
     marks: Any,
     tolerance: float,
     record: Record | None,
     callback: Callback | None,
     resume: Snapshot | None,
-    *,
-    rank: int | None = None,
-) -> tuple[Outcome, DeepLinearNetwork, Minimum, Any]:
-    """Set a problem up for one run or a batch, drive it, and hand back what the public functions report.
-
-    `rank` is the largest rank that is reached, if it is not the bottleneck of `net` (maybe an end-to-end matrix).
-    """
-    bottleneck = net.bottleneck if rank is None else rank
+) -> tuple[Outcome, DeepLinearNetwork, Any]:
+    """Drive one run or a batch towards the minimum of a problem, and hand back what the public functions report."""
     check_number(tolerance, "tolerance")
     observables = observer(record)
-    size, weight_axes, target_axes = batch_axes(net, target)
+    size, weight_axes, target_axes = batch_axes(net, problem.target)
     # Arrays of one dtype throughout: the network is trained in its own precision or the target's, whichever is higher.
-    dtype = jnp.result_type(*net.weights, target.mean)
+    dtype = jnp.result_type(*net.weights, problem.target.mean)
     weights = tuple(jnp.asarray(weight, dtype) for weight in net.weights)
-    target = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype) if eqx.is_array_like(leaf) else leaf, target)
+    problem = problem.astype(dtype)
 
-    def problem_of(target: Target) -> tuple[Any, Problem]:
-        low = minimum(target, bottleneck, loss)
-        low = jax.tree.map(jnp.asarray, low)
-        problem = Problem(target, loss, low, tolerance * low.reference(target, loss))
-        return make_method(problem), problem
+    def goal_of(problem: Problem) -> tuple[Any, Goal]:
+        goal = Goal(problem, tolerance * problem.reference)
+        return make_method(goal), goal
 
     if target_axes is None:
-        method, problem = problem_of(target)
-        method_axes = problem_axes = None
+        method, goal = goal_of(problem)
+        method_axes = goal_axes = None
     else:
-        method, problem = eqx.filter_vmap(problem_of)(target)
-        problem_axes = method_axes = MAPPED
-    if is_traced(weights, problem, method):
+        method, goal = eqx.filter_vmap(goal_of)(problem)
+        goal_axes = method_axes = MAPPED
+    if is_traced(weights, goal, method):
         if size is not None:
             raise ValueError(
                 "Inside a JAX transformation, map over the batch with jax.vmap instead of passing a batch."
             )
-        outcome = run_traced(method, weights, problem, jnp.asarray(marks), observables)
+        outcome = run_traced(method, weights, goal, jnp.asarray(marks), observables)
         status = jnp.where(outcome.state.status == RUNNING, FINISHED, outcome.state.status)
         outcome = outcome._replace(state=eqx.tree_at(lambda s: s.status, outcome.state, status))
     else:
-        warn_unusable(np.asarray(problem.low.eigenvalues)[..., :bottleneck], loss)
-        axes = None if size is None else (method_axes, weight_axes, problem_axes)
-        outcome = run_on_host(method, weights, problem, np.asarray(marks), observables, axes, callback, resume)
+        warn_unusable(problem)
+        axes = None if size is None else (method_axes, weight_axes, goal_axes)
+        outcome = run_on_host(method, weights, goal, np.asarray(marks), observables, axes, callback, resume)
     lift = jax.vmap(method.network) if size is not None else method.network
     network = DeepLinearNetwork(list(lift(outcome.state.weights).weights), net.mean)
-    return outcome, network, problem.low, method
+    return outcome, network, method

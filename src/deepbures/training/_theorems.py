@@ -5,10 +5,12 @@ Notation as in `_hypotheses`.
 
 import math
 from collections.abc import Callable
+from functools import singledispatch
 from typing import NamedTuple
 
 import numpy as np
 
+from deepbures.model import AbstractLoss, BuresWasserstein
 from deepbures.training._certificate import Assumption, Certificate
 from deepbures.training._hypotheses import (
     Margin,
@@ -310,14 +312,24 @@ def _descent_stability(start: Start) -> Certificate:
 
 
 PREDICTIONS = (_flow_asymptotic, _descent_sharpness, _descent_stability)
-FOR_BURES_WASSERSTEIN = (
-    _flow_paper,
-    _flow_derived,
-    _flow_exact,
-    _flow_bottleneck,
-    _flow_authors,
-    _descent_paper,
-    _descent_derived,
-    _descent_exact,
-    *PREDICTIONS,
-)
+
+
+@singledispatch
+def theorems_of(loss: AbstractLoss) -> tuple[Callable[[Start], Certificate], ...]:
+    """What is known of the training of a loss: of one with closed forms, the local predictions."""
+    return () if loss.modes is None else PREDICTIONS
+
+
+@theorems_of.register
+def _of_bures_wasserstein(loss: BuresWasserstein) -> tuple[Callable[[Start], Certificate], ...]:
+    return (
+        _flow_paper,
+        _flow_derived,
+        _flow_exact,
+        _flow_bottleneck,
+        _flow_authors,
+        _descent_paper,
+        _descent_derived,
+        _descent_exact,
+        *PREDICTIONS,
+    )

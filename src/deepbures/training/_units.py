@@ -135,12 +135,15 @@ class Units(NamedTuple):
 
 def units_of(target: Target, loss: AbstractLoss, start: DeepLinearNetwork | None, depth: int) -> Units:
     """The user's own units, unless variances of the target, of the start and τ are all tiny, or one of them is huge."""
-    sizes = [float(target.trace), float(getattr(loss, "tau", 0.0))]
+    degree = loss.degree
+    if degree is None:  # a loss whose units are not known
+        return Units(0, 0, 0, 0, 0)
+    sizes = [float(target.trace), loss.noise_variance]
     if start is not None:
         sizes.append(float((np.asarray(start.end_to_end, np.float64) ** 2).sum()))
     exponent = math.frexp(max(sizes))[1]
     layer = round(exponent / (2 * depth)) if abs(exponent) > np.finfo(target.dtype).maxexp / _ORDINARY else 0
-    matrix, power = depth * layer, 2 * loss.degree * depth * layer
+    matrix, power = depth * layer, 2 * degree * depth * layer
     return Units(layer, matrix, power, power - layer, power - 2 * layer)
 
 
