@@ -41,13 +41,16 @@ def mode(loss, value):
     return lambda m: cost(m, value, loss.epsilon) - (cost(m, m, loss.epsilon) + own) / 2
 
 
+def lowest(function, value):
+    """The least value over m ≥ 0: the optimum is at most λ, which may be tiny."""
+    options = {"xatol": 1e-9 * value + 1e-300}
+    return scipy.optimize.minimize_scalar(function, bounds=(0, 2 * value + 1e-290), options=options).fun
+
+
 def least(values, rank, loss):
     """The lowest sum of modes of which `rank` may be learned, by enumeration and a search over the variance of each."""
     unused = np.array([mode(loss, value)(0.0) for value in values])
-    options = {"xatol": 1e-9}
-    used = np.array(
-        [scipy.optimize.minimize_scalar(mode(loss, v), bounds=(0, 2 * v + 1), options=options).fun for v in values]
-    )
+    used = np.array([lowest(mode(loss, value), value) for value in values])
     gains = np.maximum(unused - used, 0)
     return min(unused.sum() - gains[list(chosen)].sum() for chosen in itertools.combinations(range(len(values)), rank))
 
