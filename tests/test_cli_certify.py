@@ -14,6 +14,7 @@ import pytest
 import deepbures as db
 from deepbures.cli import main
 from deepbures.datasets import load_dataset
+from deepbures.training._certify import certificates_of
 
 SMALL = "gaussian:dim=4,seed=0"
 NAMES = [
@@ -205,9 +206,9 @@ def test_a_fit_says_what_was_certified_and_whether_it_was_kept(call, tmp_path):
 
 def test_a_violated_guarantee_is_told(call, tmp_path, monkeypatch):
     def too_fast(*arguments):
-        return tuple(dataclasses.replace(c, log_rate=c.log_rate + 1) for c in db.certify(*arguments))
+        return tuple(dataclasses.replace(c, log_rate=c.log_rate + 1) for c in certificates_of(*arguments))
 
-    monkeypatch.setattr("deepbures.training._fit.certify", too_fast)
+    monkeypatch.setattr("deepbures.training._fit.certificates_of", too_fast)
     done = call("fit", SMALL, "--rank", 4, "--init", "close", "--out", "run", "--json")
     assert done.code == 0 and done.err.startswith("deepbures: warning: flow-exact: VIOLATED, first at ")
     assert done.err.count("\n") == 1 and done.json["warnings"] == [done.err.rstrip("\n").partition("warning: ")[2]]

@@ -69,9 +69,10 @@ def _of_block(
         i, j = np.arange(len(values))[None, :, None], chosen[:, None, :]
         exchange = exchange_curvature(values, modes, i, j) * curvature_factor(values, modes, j, j, depth, exchange=True)
         parts.append(np.where(used[:, :, None], np.nan, exchange).reshape(num, -1))
-        first, second = (chosen[:, index] for index in np.triu_indices(r))
+        first, second = (chosen[:, index] for index in np.triu_indices(r, 1))
         pairs = modes.pair(values[first], values[second])
         parts.append(pairs * curvature_factor(values, modes, first, second, depth))
+        parts.append(modes.scale(values[chosen]) * curvature_factor(values, modes, chosen, chosen, depth))
     if room.null_columns:
         parts.append(np.where(used, np.nan, null_curvature(values, modes, np.arange(len(values)))))
     if room.flat:

@@ -31,7 +31,7 @@ class ExactModes(AbstractModes):
         """1 − √(λ/m); 1 for λ = 0, and minus infinity for m = 0 < λ."""
         xp = namespace(eigenvalue, square)
         positive = square > 0
-        at_zero = xp.where(eigenvalue > 0, -xp.inf, 1.0)
+        at_zero = xp.where(eigenvalue > 0, -xp.inf, 1 + 0 * eigenvalue)
         root = xp.sqrt(xp.where(positive, square, 1))
         return xp.where(positive, (root - xp.sqrt(eigenvalue)) / root, at_zero)
 
@@ -42,6 +42,10 @@ class ExactModes(AbstractModes):
     def coupling(self, first: Array, second: Array, first_square: Array, second_square: Array) -> Array:
         """√(λ_i λ_j) / (√(m_i m_j) (√(λ_i m_i) + √(λ_j m_j)))."""
         return _coupling(first, second, first_square, second_square)
+
+    def cost(self, eigenvalue: Array) -> Array:
+        """λ."""
+        return eigenvalue
 
     def used(self, eigenvalue: Array) -> Array:
         """λ."""
@@ -58,6 +62,14 @@ class ExactModes(AbstractModes):
     def exchange(self, outside: Array, inside: Array) -> Array:
         """2 (1 − λ_i / λ_j): what the general formula, a difference of infinities here, tends to."""
         return 2 * (inside - outside) / inside
+
+    def pair(self, first: Array, second: Array) -> Array:
+        """2."""
+        return 2 + 0 * (first + second)
+
+    def scale(self, inside: Array) -> Array:
+        """2."""
+        return 2 + 0 * inside
 
 
 class SmoothedModes(AbstractModes):
@@ -91,6 +103,11 @@ class SmoothedModes(AbstractModes):
         tau = self._tau(first)
         return _coupling(first, second, first_square + tau, second_square + tau)
 
+    def cost(self, eigenvalue: Array) -> Array:
+        """(√λ − √τ)²."""
+        xp = namespace(eigenvalue, self.tau)
+        return (xp.sqrt(eigenvalue) - xp.sqrt(self._tau(eigenvalue))) ** 2
+
     def used(self, eigenvalue: Array) -> Array:
         """λ − τ."""
         return eigenvalue - self._tau(eigenvalue)
@@ -108,6 +125,14 @@ class SmoothedModes(AbstractModes):
         # Not the root of λ_i τ, which leaves the range of floating point where neither root does.
         sqrt = namespace(outside, self.tau).sqrt
         return 2 * (inside - outside) / (inside + sqrt(outside) * sqrt(self._tau(outside)))
+
+    def pair(self, first: Array, second: Array) -> Array:
+        """2 (λ_j + λ_j' − 2τ) / (λ_j + λ_j')."""
+        return 2 * (first + second - 2 * self._tau(first)) / (first + second)
+
+    def scale(self, inside: Array) -> Array:
+        """2 (λ_j − τ) / λ_j."""
+        return self.pair(inside, inside)
 
     def _tau(self, like: Array) -> Array:
         return namespace(like, self.tau).asarray(self.tau, dtype=like.dtype)

@@ -90,6 +90,16 @@ class AbstractLoss(eqx.Module):
 
     degree: ClassVar[int | None] = None
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for base in cls.__mro__[1:]:
+            is_leaf = issubclass(base, AbstractLoss) and not base.__name__.startswith("Abstract")
+            if is_leaf and base.__module__.startswith("deepbures."):
+                raise TypeError(
+                    f"{base.__name__} is not a base class: {cls.__name__} would inherit closed forms that are not its "
+                    f"own. Derive from AbstractLoss or AbstractSpectralLoss, and hold a {base.__name__} as a field."
+                )
+
     @numpy_in_numpy_out
     def value(self, w: Array, target: Target) -> Array:
         """L(W), for W of shape (n, m); differentiable once and twice by JAX in W."""
@@ -149,7 +159,19 @@ class AbstractLoss(eqx.Module):
 
 
 class AbstractSpectralLoss(AbstractLoss):
-    """A loss that is invariant under common rotations of W Wᵀ and the target: its landscape is known in closed form."""
+    """A loss that is invariant under common rotations of W Wᵀ and the target: its landscape is known in closed form.
+
+    Minimum, critical points, Hessian spectra, sharpness and rates are made of the scalar functions in `modes`.
+
+    Examples
+    --------
+    >>> import deepbures as db
+    >>> isinstance(db.SinkhornDivergence(0.5), db.AbstractSpectralLoss)
+    True
+    >>> target = db.Target.from_spectrum([4.0, 1.0])
+    >>> [round(float(db.sharpness(target, 1, loss)), 6) for loss in (db.BuresWasserstein(), db.SinkhornDivergence(0.5))]
+    [2.0, 1.999024]
+    """
 
     @property
     @abstractmethod

@@ -26,7 +26,21 @@ Array = Any
 
 
 class AbstractModes(eqx.Module):
-    """What one invariant loss makes of a mode with the eigenvalue λ of the target and m of W Wᵀ."""
+    """What one invariant loss makes of a mode with the eigenvalue λ of the target and m of W Wᵀ.
+
+    Functions take and return arrays. `exchange`, `pair`, `scale` and `null` follow from the others; a leaf says them
+    itself where the general formula cancels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import deepbures as db
+    >>> modes = db.BuresWasserstein(tau=1.0).modes
+    >>> modes.used(np.array([4.0])).tolist(), modes.cost(np.array([4.0])).tolist()     # λ − τ, (√λ − √τ)²
+    ([3.0], [1.0])
+    >>> modes.exchange(np.array([1.0]), np.array([4.0])).tolist()     # 2 (4 − 1)/(4 + √(1 · 1))
+    [1.2]
+    """
 
     threshold_name: ClassVar[str] = "the threshold of the loss"
     """What a message calls the threshold."""

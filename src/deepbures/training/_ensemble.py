@@ -132,7 +132,9 @@ def end_to_end_flows(
         late = num_records // 4 if bool((switch < horizon).any()) else 0
         early_marks = np.geomspace(np.minimum(0.05 / speed, switch / 2), switch, num_records - late, axis=-1)
         late_marks = np.geomspace(switch, horizon, late + 1, axis=-1)[:, 1:]
-        problem = Problem(target, jax.tree.map(jnp.asarray, loss), rank)  # arrays: one compilation for all parameters
+        if loss.modes is None or loss.modes.is_smooth:  # parameters as arrays: one compilation for all
+            loss = jax.tree.map(jnp.asarray, loss)
+        problem = Problem(target, loss, rank)
         scale = float(np.asarray(problem.largest_deviation))
         goal = Goal(problem.astype(jnp.float64), jnp.asarray(tolerance, jnp.float64))
         runs = []

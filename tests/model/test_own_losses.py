@@ -1,0 +1,77 @@
+"""Losses of a user's own: the page that tells of them runs, and what follows from their modes is theirs."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import deepbures as db
+
+PAGE = Path(__file__).parents[2] / "docs" / "losses.md"
+
+
+@pytest.fixture(scope="module")
+def page():
+    """The names of the page after all of its code has run."""
+    names = {}
+    for code in re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL):
+        exec(compile(code, str(PAGE), "exec"), names)
+    return names
+
+
+def twice(page, loss):
+    return page["Twice"](loss)
+
+
+@pytest.mark.parametrize("loss", [db.BuresWasserstein(), db.BuresWasserstein(0.5), db.Frobenius()], ids=str)
+def test_twice_a_loss_has_twice_its_numbers(page, loss):
+    target, double = db.Target.from_spectrum([4.0, 2.0, 1.0], key=0), twice(page, loss)
+    for depth in (1, 2):
+        once = db.critical_points(target, 2, loss, depth=depth)
+        found = db.critical_points(target, 2, double, depth=depth)
+        np.testing.assert_allclose(found.value, 2 * once.value, atol=1e-14)
+        assert found.morse_index.tolist() == once.morse_index.tolist()
+        expected = [2 * point.spectrum().eigenvalues for point in once]
+        for point, eigenvalues in zip(found, expected, strict=True):
+            np.testing.assert_allclose(point.spectrum().eigenvalues, eigenvalues, rtol=1e-13, atol=1e-13)
+        assert db.sharpness(target, 2, double, depth=depth) == pytest.approx(
+            2 * float(db.sharpness(target, 2, loss, depth=depth)), rel=1e-14
+        )
+
+
+def test_twice_the_exact_loss_has_the_sharpness_four(page):
+    assert float(db.sharpness(db.Target.from_spectrum([4.0, 2.0, 1.0]), 2, twice(page, db.BuresWasserstein()))) == 4.0
+
+
+@pytest.mark.parametrize("solver", ["flow", "descent"])
+def test_twice_a_loss_is_trained_to_its_minimum(page, solver):
+    target, loss = db.Target.from_spectrum([4.0, 2.0, 1.0], key=0), twice(page, db.BuresWasserstein())
+    start = db.initialize((2, 2, 3), "balanced", key=1)
+    if solver == "flow":
+        run = db.gradient_flow(start, target, loss, 50.0)
+    else:
+        run = db.gradient_descent(start, target, loss, 2000)  # step 1/λ_max, from its modes
+    assert run.result == db.Result.converged and run.excess[-1] < 1e-9
+    names = [certificate.name for certificate in db.certify(start, target, loss) if certificate.holds]
+    assert names == ["flow-asymptotic", "descent-sharpness", "descent-stability"]
+    assert db.classify(run.network, target, loss).point.kind == "minimizer"
+
+
+def test_a_loss_without_modes_trains_and_says_what_is_not_known(page):
+    target, loss, run = page["target"], page["LogCosh"](), page["run"]
+    assert run.losses[-1] < 1e-2 * run.losses[0] and np.isnan(run.excess).all()
+    flow = db.gradient_flow(page["start"], target, loss, 20.0)
+    assert flow.losses[-1] < 1e-2 * flow.losses[0]
+    assert np.isnan(db.minimal_loss(target, 2, loss)) and db.certify(page["start"], target, loss) == ()
+    with pytest.raises(ValueError, match=r"not known for a LogCosh .* pass a number"):
+        db.gradient_descent(page["start"], target, loss, 10)
+    with pytest.raises(TypeError, match="landscape of a LogCosh is not known in closed form"):
+        db.critical_points(target, 2, loss)
+
+
+def test_leaves_are_no_base_classes():
+    with pytest.raises(TypeError, match="BuresWasserstein is not a base class: Doubled would inherit"):
+
+        class Doubled(db.BuresWasserstein):
+            pass
