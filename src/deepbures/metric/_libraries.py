@@ -78,6 +78,8 @@ def is_differentiated(*arrays: Array) -> bool:
     if not all(is_torch(array) for array in arrays):
         return is_traced(*arrays)
     torch = sys.modules["torch"]
+    if torch.compiler.is_compiling():
+        return any(array.requires_grad for array in arrays) and torch.is_grad_enabled()
     return any(
         (array.requires_grad and torch.is_grad_enabled())
         or torch._C._functorch.is_functorch_wrapped_tensor(array)

@@ -1,6 +1,5 @@
 """One place decides how a distance or a map is computed: plainly, or under the derivative rules of JAX or PyTorch."""
 
-import importlib
 from typing import Any
 
 from deepbures.metric._kernel import Kernel
@@ -24,5 +23,14 @@ def optimal_map(kernel: Kernel, x: Array, y: Array) -> Array:
 
 
 def _rules(x: Array) -> Any:
-    """The rules of the library of `x`, which is loaded already, since `x` is one of its arrays."""
-    return importlib.import_module(f"deepbures.metric._{'torch' if is_torch(x) else 'jax'}_rules")
+    """The rules of the library of `x`, which is loaded already, since `x` is one of its arrays.
+
+    They are imported by statements, which `torch.compile` can follow.
+    """
+    if is_torch(x):
+        from deepbures.metric import _torch_rules
+
+        return _torch_rules
+    from deepbures.metric import _jax_rules
+
+    return _jax_rules

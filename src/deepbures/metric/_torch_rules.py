@@ -13,12 +13,16 @@ from torch.autograd import Function
 
 from deepbures.metric._kernel import THIRD_DERIVATIVE, Kernel
 from deepbures.metric._libraries import in_full_precision
+from deepbures.metric._torch_compiled import CompiledDistance, CompiledMap, CompiledProduct
 
 Array = torch.Tensor
 
 
 def distance(kernel: Kernel, x: Array, y: Array) -> Array:
     """D(x, y)."""
+    if torch.compiler.is_compiling():
+        value, *_ = CompiledDistance.apply(kernel, *_same_batch(x, y))
+        return value
     _refuse_nested_forward()
     value, *_ = _Distance.apply(kernel, *_same_batch(x, y))
     return value
@@ -26,8 +30,12 @@ def distance(kernel: Kernel, x: Array, y: Array) -> Array:
 
 def optimal_map(kernel: Kernel, x: Array, y: Array) -> Array:
     """M_x."""
-    _refuse_nested_forward()
     x, y = _same_batch(x, y)
+    if torch.compiler.is_compiling():
+        _, *pieces = CompiledDistance.apply(kernel, x, y)
+        compiled: Array = CompiledMap.apply(kernel, x, y, *pieces)
+        return compiled
+    _refuse_nested_forward()
     _, *pieces = _Distance.apply(kernel, x, y)
     first: Array = _Map.apply(kernel, 0, x, y, *pieces)
     return first
@@ -35,7 +43,8 @@ def optimal_map(kernel: Kernel, x: Array, y: Array) -> Array:
 
 def product(matrix: Array, x: Array) -> Array:
     """The product of a constant matrix and x, without autocast in its derivatives either."""
-    result: Array = _Product.apply(matrix, x)
+    rule = CompiledProduct if torch.compiler.is_compiling() else _Product
+    result: Array = rule.apply(matrix, x)
     return result
 
 
