@@ -6,7 +6,11 @@ import torch
 import deepbures.metric as dbm
 from deepbures.torch import BuresWassersteinLoss
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+# PyTorch's compiler warns of caches that it looks through, which are those of array-api-compat.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`:UserWarning"),
+]
 
 
 @pytest.mark.parametrize("name", ["factors", "loss"])

@@ -1,7 +1,7 @@
 """The first derivatives of a kernel in programs that `torch.compile` and `torch.export` write.
 
-They cannot follow a custom function that has a forward mode of its own, and have no second derivatives. So these know of
-neither; what is missing is refused by PyTorch, or here.
+They cannot follow a custom function that has a forward mode of its own, and have no second derivatives. So these know
+of neither; PyTorch refuses what is missing.
 """
 
 import contextlib
