@@ -214,7 +214,7 @@ class RunFolder:
         def write(path: Path) -> None:
             with path.open("wb") as file:
                 arrays = {name: np.asarray(value) for name, value in trajectory.to_dict().items()}
-                np.savez(file, allow_pickle=False, **arrays)
+                np.savez(file, **arrays)
 
         write_atomically(self.path / TRAJECTORY, write)
 
