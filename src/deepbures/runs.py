@@ -214,7 +214,7 @@ class RunFolder:
         def write(path: Path) -> None:
             with path.open("wb") as file:
                 arrays = {name: np.asarray(value) for name, value in trajectory.to_dict().items()}
-                np.savez(file, **arrays)
+                np.savez(file, **arrays)  # type: ignore[arg-type]
 
         write_atomically(self.path / TRAJECTORY, write)
 

@@ -75,3 +75,28 @@ def test_leaves_are_no_base_classes():
 
         class Doubled(db.BuresWasserstein):
             pass
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [db.GaussianLikelihood(0.5), db.EntropicWasserstein(1.0), db.SinkhornDivergence(0.5)],
+    ids=lambda loss: type(loss).__name__,
+)
+@pytest.mark.parametrize("solver", ["closed-form", "flow", "descent"])
+def test_fits_of_every_loss_reach_the_minimum(loss, solver):
+    target = db.Target.from_spectrum([4.0, 2.0, 1.0, 0.25], key=0)
+    fitted = db.fit(target, 2, depth=2, loss=loss, solver=solver)
+    assert fitted.result == db.Result.converged and abs(fitted.relative_excess) < 1e-6
+    shrunk = loss.modes.used(np.array([4.0, 2.0]))
+    singular = np.linalg.svd(fitted.network.end_to_end, compute_uv=False)
+    np.testing.assert_allclose(np.sort(singular**2)[::-1][:2], shrunk, rtol=1e-2)
+
+
+def test_fits_of_a_loss_without_modes(page):
+    loss, target = page["LogCosh"](), page["target"]
+    with pytest.raises(ValueError, match=r"How long to train is not known for a LogCosh, .* pass horizon"):
+        db.fit(target, 3, loss=loss)
+    fitted = db.fit(target, 3, depth=2, loss=loss, horizon=20.0)
+    assert fitted.final_loss < 1e-2 * fitted.trajectory.losses[0] and np.isnan(fitted.relative_excess)
+    with pytest.raises(ValueError, match=r'tau = 0\.1 belongs to the loss "bw"'):
+        db.fit(target, 3, loss=loss, tau=0.1)

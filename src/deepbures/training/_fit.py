@@ -137,7 +137,7 @@ def fit(
     depth: int = 1,
     hidden: int | None = None,
     tau: float = 0.0,
-    loss: str = "bw",
+    loss: str | AbstractLoss = "bw",
     solver: str = "flow",
     init: str = "balanced",
     seed: int = 0,
@@ -162,9 +162,9 @@ def fit(
     hidden : int, optional
         Width of the hidden layers, at least (and by default) the rank.
     tau : float
-        Smoothing of the Bures-Wasserstein loss, a variance.
-    loss : "bw" or "frobenius"
-        Squared Bures-Wasserstein or squared Frobenius loss.
+        Smoothing of the loss "bw", a variance.
+    loss : "bw", "frobenius" or AbstractLoss
+        Squared Bures-Wasserstein or squared Frobenius loss by name, or any loss, such as ``SinkhornDivergence(0.1)``.
     solver : "closed-form", "flow" or "descent"
         "closed-form" takes the balanced lift of `rank_k_minimizer`.
     init : str
@@ -220,10 +220,16 @@ def fit(
         if value is not None and solver != owner:
             raise ValueError(f"{name} belongs to the solver {owner!r}, but solver = {solver!r}: leave it out.")
     seed = check_integer(seed, "seed", 0, 2**63 - 1)
-    start = None if solver == "closed-form" else fit_start(target, widths, init=init, seed=seed, tau=tau)
+    start = (
+        None
+        if solver == "closed-form"
+        else fit_start(target, widths, init=init, seed=seed, tau=objective.noise_variance)
+    )
     units = units_of(target, objective, start, depth)
     problem = Problem(*units.of_problem(target, objective), rank)
     extremes = problem.extremes(depth, rank)
+    if start is not None and horizon is None and num_steps is None:
+        _refuse_unknown_length(problem, solver)
     if start is None:
         warn_unusable(problem)
         network = balanced_network(problem.minimizer(), widths)
@@ -251,7 +257,7 @@ def fit(
 
 
 def fit_problem(
-    target: Target, rank: int, *, depth: int, hidden: int | None, tau: float, loss: str
+    target: Target, rank: int, *, depth: int, hidden: int | None, tau: float, loss: str | AbstractLoss
 ) -> tuple[tuple[int, ...], AbstractLoss]:
     """Widths of the network and loss of a fit; refuses what cannot be fitted."""
     check_target(target)
@@ -339,9 +345,25 @@ def _report(
     )
 
 
-def _loss(name: str, tau: float) -> AbstractLoss:
-    """The loss of a name, with its smoothing."""
+def _refuse_unknown_length(problem: Problem, solver: str) -> None:
+    """How long to train follows from the curvature at the minimizer, where that is known."""
+    if problem.eigenvalues is None:
+        argument = "horizon" if solver == "flow" else "num_steps and step_size"
+        raise ValueError(
+            f"How long to train is not known for a {type(problem.loss).__name__}, whose landscape is not known in "
+            f"closed form (it has no `modes`): pass {argument}."
+        )
+
+
+def _loss(name: str | AbstractLoss, tau: float) -> AbstractLoss:
+    """The loss of a name, with its smoothing, or a loss as it is."""
     check_number(tau, "tau")
+    if isinstance(name, AbstractLoss):
+        if tau != 0:
+            raise ValueError(
+                f'tau = {tau} belongs to the loss "bw"; a {type(name).__name__} has parameters of its own.'
+            )
+        return name
     if name == "bw":
         return BuresWasserstein(float(tau))
     if name == "frobenius":
@@ -350,4 +372,6 @@ def _loss(name: str, tau: float) -> AbstractLoss:
                 f"tau = {tau} smooths the Bures-Wasserstein loss; the Frobenius loss has no smoothing: leave it out."
             )
         return Frobenius()
-    raise ValueError(f'loss must be "bw" or "frobenius", but {name!r} was given.')
+    raise ValueError(
+        f'loss must be "bw", "frobenius" or a loss such as SinkhornDivergence(0.1), but {name!r} was given.'
+    )
