@@ -8,8 +8,10 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 # change no operation; `XLA_FLAGS= python -m pytest` runs what users run.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
+import gc
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import jax
@@ -45,6 +47,20 @@ def pytest_configure(config: pytest.Config) -> None:
     if is_first and sum(path.stat().st_size for path in folder.iterdir()) > _MOST_CACHED_BYTES:
         shutil.rmtree(folder)
     jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
+# Every compiled program holds some mappings of memory, of which Linux gives a process 65,530 by default: a worker would
+# use them up within the suite, and the next program end it with a segmentation fault.
+_MAPS, _MOST_MAPS = Path("/proc/self/maps"), 20_000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bounded_mappings() -> Iterator[None]:
+    """Forget compiled programs after a module, where they are many; those that are needed again come from the disk."""
+    yield
+    if _MAPS.exists() and _MAPS.read_bytes().count(b"\n") > _MOST_MAPS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture
