@@ -794,3 +794,25 @@ def test_nothing_is_written_or_printed(tmp_path, matrix, capsys):
     assert (tmp_path / "x.npy").read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.npy"]
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".csv", ".parquet"])
+def test_integers_that_float64_does_not_hold_are_refused(suffix, tmp_path):
+    values = np.array([[2**60, 2**60], [0, 1], [2**60 + 1, 3]])
+    path, exact = tmp_path / f"x{suffix}", tmp_path / f"y{suffix}"
+    for where, x in ((path, values), (exact, values[:2])):
+        match suffix:
+            case ".npy":
+                np.save(where, x)
+            case ".npz":
+                np.savez(where, x=x)
+            case ".csv":
+                np.savetxt(where, x, fmt="%d", delimiter=",", header="a,b", comments="")
+            case _:
+                pytest.importorskip("pyarrow.parquet").write_table(
+                    pytest.importorskip("pyarrow").table({"a": x[:, 0], "b": x[:, 1]}), where
+                )
+    place = {".csv": r"in line 4, column 1 \('a'\)", ".parquet": "in row 2"}.get(suffix, "in row 2, column 0")
+    with pytest.raises(ValueError, match=rf"the whole number 1152921504606846977 {place}.*, which float64 cannot hold"):
+        load_dataset(path)
+    np.testing.assert_array_equal(load_dataset(exact).samples, [[2.0**60, 2.0**60], [0, 1]])

@@ -78,6 +78,37 @@ def refuse_what_is_no_array(value: Any, name: str) -> None:
         raise TypeError(f"{name} must be in memory, but a lazy {kind.__name__} was given. Pass {name}.{method}().")
 
 
+def refuse_rounded(integers: np.ndarray, name: str, start: int = 0, *, digits: int = 53) -> None:
+    """Refuse whole numbers that a float with so many binary digits does not hold; `start` is the first row's number."""
+    first = first_rounded(integers, digits)
+    if first is not None:
+        index = (first[0] + start, *first[1:]) if first else first
+        raise ValueError(f"{name} has {rounded_message(integers[first], f'at index {index}', digits)}")
+
+
+def first_rounded(integers: np.ndarray, digits: int = 53) -> tuple[int, ...] | None:
+    """The index of the first whole number that a float with so many binary digits does not hold exactly, if any."""
+    if integers.dtype.kind not in "iu" or 8 * integers.dtype.itemsize <= digits or integers.size == 0:
+        return None
+    if -(2**digits) <= int(integers.min()) and int(integers.max()) <= 2**digits:
+        return None
+    sizes = np.abs(integers).astype(np.uint64)  # |−2⁶³| overflows to itself, which as uint64 is 2⁶³
+    # Exact is what has fewer than `digits` bits above its lowest one: size < 2^digits · lowest.
+    lowest, above = sizes & (~sizes + np.uint64(1)), sizes >> np.uint64(digits)
+    rounded = (above > 0) & (above >= lowest)
+    return tuple(int(i) for i in np.argwhere(rounded)[0]) if rounded.any() else None
+
+
+def rounded_message(value: Any, place: str, digits: int = 53) -> str:
+    """What to say of a whole number that would be rounded."""
+    dtype, wider = ("float64", "") if digits == 53 else ("float32", " Convert it to float64; where that is not enough:")
+    return (
+        f"the whole number {int(value)} {place}, which {dtype} cannot hold exactly (it holds all up to 2**{digits}): "
+        f"rounding would change the results.{wider} Subtract a constant first, or leave the column out if it is an "
+        "identifier."
+    )
+
+
 def _is_sparse(value: Any) -> bool:
     if getattr(value, "layout", None) is not None and "torch.sparse" in str(value.layout):
         return True
@@ -166,6 +197,9 @@ def _of_columns(frame: Any, name: str) -> np.ndarray:
         return np.zeros((len(frame) if hasattr(type(frame), "__len__") else 0, 0))
     if len({column.dtype for column in columns}) > 1:
         dtype = np.result_type(*columns)
+        if dtype.kind in "fc":
+            for (label, _), column in zip(_columns(frame), columns, strict=True):
+                refuse_rounded(column, f"column {label!r} of {name}")
         columns = [column.astype(dtype) for column in columns]
     return np.stack(columns, axis=1)
 

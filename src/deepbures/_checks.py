@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from deepbures._arrays import as_numpy_array
+from deepbures._arrays import as_numpy_array, refuse_rounded
 from deepbures._precision import is_tracer
 
 
@@ -14,16 +14,21 @@ def as_array(value: Any, name: str) -> Any:
     """`value` as a real floating NumPy or JAX array.
 
     NumPy's integers, booleans and floats of other sizes become float64; JAX's and PyTorch's half precision, float32.
+    Integers that would be rounded are refused.
     """
     if isinstance(value, jax.Array):
         if jax.numpy.issubdtype(value.dtype, np.complexfloating):
             raise TypeError(f"{name} must be real, but has dtype {value.dtype}.")
         if not jax.numpy.issubdtype(value.dtype, np.floating):
-            return value.astype(float)
+            promoted = value.astype(float)
+            if not is_tracer(value):
+                refuse_rounded(np.asarray(value), name, digits=np.finfo(promoted.dtype).nmant + 1)
+            return promoted
         return value if value.dtype.itemsize >= 4 else value.astype(np.float32)
     array = as_numpy_array(value, name)
     if array.dtype.kind == "f" and 4 <= array.dtype.itemsize <= 8:
         return array
+    refuse_rounded(array, name)
     return array.astype(np.float64)
 
 

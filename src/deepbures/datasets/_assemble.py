@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deepbures._arrays import first_rounded, rounded_message
 from deepbures.datasets import _files
 from deepbures.datasets._dataset import Dataset, row_blocks
 from deepbures.datasets._table import Table
@@ -17,6 +18,7 @@ def dataset_of(table: Table, name: str, source: str, *, covariance: bool) -> Dat
     """The data set of a table read from a source, checked."""
     array = table.array
     check_dtype(array, source)
+    check_exact(array, source, table.names)
     if covariance:
         _check_square(array, source)
         matrix = in_memory_unless_large(array)
@@ -65,6 +67,19 @@ def check_dtype(array: Array, source: str) -> None:
             "numpy.lib.recfunctions.structured_to_unstructured(x)."
         )
     raise ValueError(f"{source!r} must hold numbers, but has dtype {array.dtype}. Drop what is not a number.")
+
+
+def check_exact(array: Array, source: str, names: tuple[str, ...] | None = None) -> None:
+    """Refuse integers that float64 does not hold, block by block."""
+    if array.dtype.kind not in "iu" or array.dtype.itemsize < 8 or array.ndim < 2:
+        return
+    for start, block in row_blocks(array):
+        first = first_rounded(block)
+        if first is not None:
+            column = f"column {first[1]}" if array.ndim == 2 else f"at {first[1:]}"
+            name = "" if names is None else f", {names[first[1]]!r}"
+            place = f"in row {start + first[0]}, {column} (counted from 0{name})"
+            raise ValueError(f"{source!r} has {rounded_message(block[first], place)}")
 
 
 def _check_square(array: Array, source: str) -> None:

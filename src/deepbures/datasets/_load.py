@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from deepbures.datasets import _files
-from deepbures.datasets._assemble import check_dtype, check_finite, dataset_of, in_memory_unless_large
+from deepbures.datasets._assemble import check_dtype, check_exact, check_finite, dataset_of, in_memory_unless_large
 from deepbures.datasets._builtin import BUILTINS, load_builtin, suggestion
 from deepbures.datasets._dataset import Dataset
 from deepbures.datasets._images import IMAGE_SUFFIXES, read_images
@@ -245,6 +245,7 @@ def load_matrix(source: str | os.PathLike[str], *, header: bool | None = None) -
             raise ValueError(f"{text!r} is a folder; a matrix is read from {', '.join(_SUFFIXES)}.")
         array = _read_file(path, key, text, covariance=False, header=header).array
         check_dtype(array, text)
+        check_exact(array, text)
         if array.ndim != 2 or array.size == 0:
             raise ValueError(f"{text!r} must hold a non-empty matrix, but has shape {array.shape}.")
         matrix = in_memory_unless_large(array)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from deepbures._arrays import first_rounded, rounded_message
 from deepbures.datasets._extras import import_extra
 from deepbures.datasets._table import Table, first_bytes
 
@@ -26,7 +27,13 @@ def read_parquet(path: Path) -> Table:
     array, dtypes = np.empty((table.num_rows, len(columns))), []
     for position, i in enumerate(columns):
         _check_column(path, pyarrow, table.column_names[i], table.column(i))
-        array[:, position], dtype = _numbers(pyarrow, table.column(i))
+        values, dtype = _numbers(pyarrow, table.column(i))
+        first = first_rounded(values)
+        if first is not None:
+            place = f"in row {first[0]} (counted from 0)"
+            name = table.column_names[i]
+            raise ValueError(f"{path}: column {name!r} has {rounded_message(values[first], place)}")
+        array[:, position] = values
         dtypes.append(dtype)
     return Table(array, tuple(table.column_names[i] for i in columns), tuple(dtypes), is_listed=True)
 

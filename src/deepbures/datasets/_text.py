@@ -17,6 +17,7 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from deepbures._arrays import rounded_message
 from deepbures.datasets._header import (
     MISSING,
     MOST_ROWS,
@@ -73,6 +74,8 @@ def read_text(path: Path, header: bool | None, *, covariance: bool) -> Table:
         names, skip = _names(path, layout, header, covariance=covariance)
         _check_widths(path, layout, names, skip)
         values, dtypes = _values(path, layout, names, skip)
+        if (np.abs(values) > 2**53).any():
+            _check_exact(path, layout, names, skip)
     if covariance and header is None and names is None and values.shape == (values.shape[1] + 1, values.shape[1]):
         return Table(values[1:], tuple(layout.rows[0]), dtypes, is_listed=True)
     return Table(values, names, dtypes, is_listed=True)
@@ -258,6 +261,18 @@ def _parse(path: Path, layout: _Layout, names: tuple[str, ...] | None, skip: int
         )
     kinds = tuple("bool" if column in truths else "float64" for column in range(width))
     return np.array(values, np.float64).reshape(-1, width), kinds
+
+
+def _check_exact(path: Path, layout: _Layout, names: tuple[str, ...] | None, skip: int) -> None:
+    """Refuse numbers written as integers that float64 does not hold."""
+    with _open(path) as file:
+        reader = csv.reader(_without_nul(itertools.islice(file, skip, None)), delimiter=layout.delimiter)
+        for fields in reader:
+            for column, field in enumerate(fields):
+                # 16 digits or more; with more than 40 it is no identifier, but a float that was written out.
+                if re.fullmatch(r"[+-]?\d{16,40}", field.strip()) and int(field) != int(float(field)):
+                    place = f"in line {skip + reader.line_num}, {_column(column, names)}"
+                    raise ValueError(f"{path} has {rounded_message(field, place)}")
 
 
 def _column(column: int, names: tuple[str, ...] | None) -> str:

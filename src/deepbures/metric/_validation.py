@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
-from deepbures._arrays import as_any_array
+from deepbures._arrays import as_any_array, refuse_rounded
 from deepbures.metric._libraries import (
     constants_of_jax,
     detached,
@@ -18,6 +18,7 @@ from deepbures.metric._libraries import (
     is_autocast,
     is_differentiated,
     is_jax,
+    is_torch,
     is_traced,
     values_of,
 )
@@ -49,7 +50,7 @@ def floating_arrays(**given: Any) -> tuple[Array, ...]:
     arrays = {name: _numeric_array(value, name) for name, value in given.items()}
     if any(is_jax(array) for array in arrays.values()) and any(is_numpy_array(array) for array in arrays.values()):
         arrays = _in_jax(arrays)
-    arrays = {name: _with_floats(array) for name, array in arrays.items()}
+    arrays = {name: _with_floats(array, name) for name, array in arrays.items()}
     (first, reference), *others = arrays.items()
     for name, array in others:
         if array_namespace(array) is not array_namespace(reference):
@@ -94,10 +95,17 @@ def _in_jax(arrays: dict[str, Array]) -> dict[str, Array]:
         return {name: xp.asarray(array, dtype=common) for name, array in arrays.items()}
 
 
-def _with_floats(array: Array) -> Array:
-    # The library's own default: float64 for NumPy, for JAX whatever precision it is set to.
+def _with_floats(array: Array, name: str) -> Array:
+    """Integers in the library's own default: float64 for NumPy, for JAX whatever precision it is set to."""
+    if _is_floating(array):
+        return array
     xp = array_namespace(array)
-    return array if _is_floating(array) else xp.astype(array, xp.asarray(0.0).dtype)
+    dtype = xp.asarray(0.0).dtype
+    with values_of(array) as can_look:
+        if can_look:
+            integers = detached(array).cpu() if is_torch(array) else array
+            refuse_rounded(np.asarray(integers), name, digits=53 if xp.finfo(dtype).bits == 64 else 24)
+    return xp.astype(array, dtype)
 
 
 def _is_floating(array: Array) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deepbures._arrays import refuse_rounded
 from deepbures._precision import is_tracer
 from deepbures.linalg import namespace, transpose
 
@@ -144,6 +145,7 @@ def _offset(rows: Array, origin: Floats) -> Floats:
     """The mean of the rows less `origin`, right to a few eps of what is summed whatever the number of rows."""
     total, lost = np.zeros_like(origin), np.zeros_like(origin)
     for index, block in enumerate(_blocks(rows)):
+        refuse_rounded(np.asarray(block), "samples", index * _ROWS_PER_BLOCK)
         part = _double(block) - origin
         if not np.isfinite(part).all():
             _check_finite(block, index * _ROWS_PER_BLOCK)
