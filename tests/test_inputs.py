@@ -398,6 +398,24 @@ def test_integers_of_other_libraries():
         db.Target.from_samples(torch.tensor(BIG))
 
 
+def test_names_in_another_order():
+    x, y = FRAME.astype(float), FRAME.astype(float)[list("badc")]
+    message = r"y\.columns are x\.columns in another order: 'b' is number 1 of y.* y\[x\.columns\]"
+    with pytest.raises(ValueError, match=message):
+        db.squared_frechet_distance(x, y)
+    assert db.squared_frechet_distance(x, y[x.columns]) == 0
+    assert db.squared_frechet_distance(x, y.set_axis(list("pqrs"), axis=1)) > 0
+    a, b = x.cov(), y.cov()
+    with pytest.raises(ValueError, match=r"b\.columns are a\.columns in another order"):
+        db.squared_bures_wasserstein(a, b)
+    with pytest.raises(ValueError, match=r"cov_y\.columns are cov_x\.columns in another order"):
+        db.squared_frechet_distance_from_moments(x.mean(), a, y.mean(), b)
+    with pytest.raises(ValueError, match=r"covariance\.index are covariance\.columns in another order"):
+        db.Target.from_covariance(a[list("badc")])
+    with pytest.raises(ValueError, match=r"mean\.index are covariance\.columns in another order"):
+        db.Target.from_covariance(a, mean=y.mean())
+
+
 # -------------------------------------------------------------------------------------------- networks
 
 

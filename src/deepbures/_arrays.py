@@ -230,3 +230,37 @@ def _refuse_missing(missing: np.ndarray, where: str) -> None:
             f"{where} has {int(missing.sum())} missing values, the first in row {int(missing.argmax())} (counted from "
             "0). Leave out their rows (dropna), or impute them (fillna)."
         )
+
+
+def refuse_other_order(axes: tuple[str, ...], **given: Any) -> None:
+    """Refuse frames whose labels, on the axes that are features, are the same in another order.
+
+    Arrays are compared by position: features would be taken for each other.
+    """
+    seen: dict[str, list[str]] = {}
+    for name, value in given.items():
+        for axis in axes:
+            labels = _labels(value, axis)
+            for other, known in seen.items():
+                if labels is not None and labels != known and set(labels) == set(known):
+                    at = next(i for i, label in enumerate(labels) if label != known[i])
+                    remedy = f"{name}[{other}]" if axes == ("columns",) else f"{name}.loc with {other}"
+                    raise ValueError(
+                        f"{name}.{axis} are {other} in another order: {labels[at]!r} is number {at + 1} of {name}, "
+                        f"but number {known.index(labels[at]) + 1} of {other}. Arrays are compared by position: "
+                        f"reorder the one as the other, {remedy}."
+                    )
+            if labels is not None:
+                seen[f"{name}.{axis}"] = labels
+
+
+def _labels(value: Any, axis: str) -> list[str] | None:
+    """The distinct names along an axis of a frame or column; None where there are none."""
+    if not (_is_frame(value) or _is_column(value)):
+        return None
+    found = getattr(value, "column_names", None) if axis == "columns" else None
+    found = getattr(value, axis, None) if found is None else found
+    if found is None or callable(found):
+        return None
+    labels = list(found)
+    return labels if all(isinstance(label, str) for label in labels) and len(set(labels)) == len(labels) else None

@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from deepbures._arrays import refuse_other_order
 from deepbures._checks import as_array, check_finite, check_integer, check_matrix, check_number, rounding
 from deepbures._precision import is_tracer, numpy_in_numpy_out, times_power_of_two
 from deepbures.linalg import namespace
@@ -161,6 +162,7 @@ class Target(eqx.Module):
         >>> db.Target.from_covariance([[2.0, 1.0], [1.0, 2.0]]).eigenvalues.round(12).tolist()
         [3.0, 1.0]
         """
+        refuse_other_order(("columns", "index"), covariance=covariance, mean=mean)
         s = as_array(covariance, "covariance")
         check_matrix(s, "covariance", square=True)
         check_finite(s, "covariance")
