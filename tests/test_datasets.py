@@ -307,12 +307,24 @@ def test_npy_stack_of_images(tmp_path, monkeypatch, shape, image_shape, is_large
     bytes_ = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
     np.save(tmp_path / "bytes.npy", bytes_)
     np.save(tmp_path / "floats.npy", bytes_ / 255)
-    scaled, floats = load_dataset(tmp_path / "bytes.npy"), load_dataset(tmp_path / "floats.npy")
-    assert scaled.image_shape == floats.image_shape == image_shape
-    assert type(scaled.samples) is np.ndarray
-    assert isinstance(floats.samples, np.memmap) == is_large
-    np.testing.assert_array_equal(scaled.samples, floats.samples)
-    np.testing.assert_array_equal(scaled.samples[3], (bytes_[3] / 255).ravel())
+    images, floats = load_dataset(tmp_path / "bytes.npy"), load_dataset(tmp_path / "floats.npy")
+    assert images.image_shape == floats.image_shape == image_shape
+    assert isinstance(images.samples, np.memmap) == isinstance(floats.samples, np.memmap) == is_large
+    np.testing.assert_array_equal(images.samples, bytes_.reshape(5, -1))
+    np.testing.assert_array_equal(floats.samples, bytes_.reshape(5, -1) / 255)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "f4"])
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+def test_arrays_are_never_scaled(tmp_path, dtype, suffix):
+    stack = np.random.default_rng(1).integers(0, 256, (5, 4, 3)).astype(dtype)
+    write = np.save if suffix == "npy" else np.savez
+    for name, array in {"stack": stack, "rows": stack.reshape(5, -1)}.items():
+        write(tmp_path / f"{name}.{suffix}", array)
+    np.testing.assert_array_equal(load_dataset(tmp_path / f"stack.{suffix}").samples, stack.reshape(5, -1))
+    data, rows = (load_dataset(tmp_path / f"{name}.{suffix}") for name in ("stack", "rows"))
+    np.testing.assert_array_equal(data.samples, rows.samples)
+    assert data.features.pixel_range == (stack.min(), stack.max())
 
 
 def test_npz_keys(tmp_path, matrix):

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import resource
 import sys
 from collections.abc import Callable
@@ -103,6 +104,28 @@ def test_images_of_digits_look_like_digits(tmp_path, capsys):
     assert images.image_shape == (8, 8)
     spread = digits.samples.std(axis=0).mean() / 16
     assert np.abs(images.samples.mean(axis=0) - digits.samples.mean(axis=0) / 16).max() < 4 * spread / 12**0.5
+
+
+def test_images_of_bytes_are_shown_in_their_range(tmp_path, capsys):
+    pillow = pytest.importorskip("PIL.Image")
+    rng = np.random.default_rng(3)
+    stack = rng.integers(60, 200, (40, 3, 4), dtype=np.uint8)
+    np.save(tmp_path / "stack.npy", stack)
+    arguments = ["fit", str(tmp_path / "stack.npy"), "--rank", "12", "--solver", "closed-form"]
+    assert main([*arguments, "--out", str(tmp_path / "run")]) == 0
+    low, high = float(stack.min()), float(stack.max())
+    assert load_model(tmp_path / "run").mean == pytest.approx(stack.reshape(40, -1).mean(0))
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8").replace("\u00a0", " ")
+    # Of the pictures that are shown, which are some of them: bytes as they are, not shares of 255.
+    shown = [float(end) for end in re.search(r"clipped to (\S+) … (\S+) for display only", page).groups()]
+    assert low <= shown[0] < low + 10 and high - 10 < shown[1] <= high
+    capsys.readouterr()
+    assert sample(tmp_path / "run", tmp_path / "pictures", "--images", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["pixel_range"] == [low, high]
+    for path, draw in zip(sorted((tmp_path / "pictures").iterdir()), expected(tmp_path / "run"), strict=True):
+        with pillow.open(path) as image:
+            pixels = np.asarray(image).ravel()
+        assert np.abs(pixels - 255 * np.clip((draw - low) / (high - low), 0, 1)).max() <= 0.5 + 1e-9
 
 
 def test_folders_of_images_are_replaced_with_care(tmp_path, model, capsys):

@@ -31,8 +31,7 @@ def dataset_of(table: Table, name: str, source: str, *, covariance: bool) -> Dat
             feature_dtypes=_dtypes(table, matrix.shape[1]),
         )
     image_shape = _check_shape(array, source) or table.image_shape
-    is_image_bytes = array.ndim > 2 and array.dtype == np.uint8
-    samples = np.array(array, np.float64, subok=False) / 255.0 if is_image_bytes else in_memory_unless_large(array)
+    samples = in_memory_unless_large(array)
     if samples.ndim > 2:
         samples = samples.reshape(len(samples), -1)
     check_finite(samples, source, table.names)

@@ -85,9 +85,9 @@ def load_dataset(source: str | os.PathLike[str], *, covariance: bool = False, he
 
     Names of columns are kept in `Dataset.feature_names`.
 
-    Arrays of shape (N, h, w) and (N, h, w, c) with 1, 3 or 4 channels are taken for images and flattened to rows;
-    stacks of uint8 are then divided by 255 (and never memory-mapped). Other values are not scaled. Integers, booleans
-    and other floating types become float64.
+    Arrays of shape (N, h, w) and (N, h, w, c) with 1, 3 or 4 channels are taken for images and flattened to rows.
+    Values of arrays are not scaled, whatever their shape and type. Integers, booleans and other floating types become
+    float64.
 
     Parameters
     ----------
