@@ -106,6 +106,15 @@ def test_images_of_digits_look_like_digits(tmp_path, capsys):
     assert np.abs(images.samples.mean(axis=0) - digits.samples.mean(axis=0) / 16).max() < 4 * spread / 12**0.5
 
 
+def test_names_that_repeat_are_told_apart_in_parquet(tmp_path, model, capsys):
+    pandas = pytest.importorskip("pandas")
+    names = ("a", "a", "b", "a.1", "a", "c")
+    assert sample(model(Features(names=names)), tmp_path / "x.parquet") == 0
+    assert pandas.read_parquet(tmp_path / "x.parquet").columns.tolist() == ["a", "a.2", "b", "a.1", "a.3", "c"]
+    assert sample(tmp_path, tmp_path / "x.csv") == 0
+    assert (tmp_path / "x.csv").read_text(encoding="utf-8").startswith("a,a,b,a.1,a,c\n")
+
+
 def test_images_of_bytes_are_shown_in_their_range(tmp_path, capsys):
     pillow = pytest.importorskip("PIL.Image")
     rng = np.random.default_rng(3)

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -80,11 +80,26 @@ def _text_writer(delimiter: str, *, is_compressed: bool) -> Callable[[Path, Draw
     return write
 
 
+def unique(names: Sequence[str]) -> list[str]:
+    """Names of which none is there twice, made as pandas makes them of a header: a, a.1, a.2.
+
+    Tables in text keep names that repeat; from a Parquet file with such names, pandas and Arrow read nothing.
+    """
+    taken, found = set(names), dict[str, None]()
+    for name in names:
+        other, count = name, 0
+        while other in found or (count and other in taken):
+            count += 1
+            other = f"{name}.{count}"
+        found[other] = None
+    return list(found)
+
+
 def _write_parquet(path: Path, draws: Draws) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    pairs = zip(draws.names, draws.dtypes, strict=True)
+    pairs = zip(unique(draws.names), draws.dtypes, strict=True)
     schema = pa.schema([(name, pa.from_numpy_dtype(dtype)) for name, dtype in pairs])
     with pq.ParquetWriter(path, schema) as writer:
         for block in draws:
