@@ -99,7 +99,8 @@ def test_a_fit_hands_the_columns_of_its_data_to_the_samples(tmp_path, capsys):
     assert list(read) == ["age", "größe", "age.1"]  # as pandas tells columns of one name apart
     np.testing.assert_allclose(read.to_numpy(), expected, rtol=1e-15)
     data = load_dataset(tmp_path / "y.parquet")
-    assert data.feature_names == ("age", "größe", "age")
+    assert data.feature_names == ("age", "größe", "age.1")  # nothing else reads a Parquet file with a name twice
+    assert list(pandas.read_parquet(tmp_path / "y.parquet")) == ["age", "größe", "age.1"]
     np.testing.assert_array_equal(data.samples, expected)
 
 
@@ -119,7 +120,8 @@ def test_csv_has_a_header_also_where_the_data_had_no_names(run, network):
 def test_names_of_any_kind_come_back(run):
     pytest.importorskip("pyarrow")
     assert load_dataset(run(Features(names=NAMES), "x.csv")).feature_names == NAMES
-    assert load_dataset(run(Features(names=NAMES), "x.parquet")).feature_names == NAMES
+    told_apart = (*NAMES[:4], "weight, in kg.1", "")
+    assert load_dataset(run(Features(names=NAMES), "x.parquet")).feature_names == told_apart
     with np.load(run(Features(names=NAMES, image_shape=(2, 3)), "x.npz"), allow_pickle=False) as archive:
         assert tuple(archive["feature_names"]) == NAMES and archive["image_shape"].tolist() == [2, 3]
         assert archive["samples"].shape == (9, 6)
