@@ -23,10 +23,9 @@ from deepbures.landscape._eigenvalues import (
     modes_of,
     num_usable,
 )
-from deepbures.landscape._inputs import check_network, check_target
 from deepbures.landscape._spectrum import HessianSpectrum, spectrum_at_lift
 from deepbures.metric import bures_wasserstein_distance_factors
-from deepbures.model import AbstractLoss, AbstractModes, DeepLinearNetwork, Target
+from deepbures.model import AbstractLoss, AbstractModes, DeepLinearNetwork, Target, check_network, check_target
 from deepbures.model._network import multiply_layers
 
 Array = Any

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator
 
 from deepbures._checks import check_integer, check_number
-from deepbures.landscape._inputs import check_loss, check_network, check_target
-from deepbures.model import AbstractLoss, DeepLinearNetwork, Target
+from deepbures.model import AbstractLoss, DeepLinearNetwork, Target, check_loss, check_network, check_target
 from deepbures.model._eigsh import seeded_eigsh
 from deepbures.model._network import multiply_layers
 

@@ -8,7 +8,7 @@ import numpy as np
 from deepbures._checks import check_integer, format_list
 from deepbures._precision import any_traced, numpy_in_numpy_out
 from deepbures.landscape._problem import Problem
-from deepbures.model import AbstractLoss, Target
+from deepbures.model import AbstractLoss, Target, check_target
 
 Array = Any
 
@@ -100,6 +100,7 @@ def rank_k_minimizer(target: Target, k: int, loss: AbstractLoss) -> Array:
     >>> np.linalg.svd(w, compute_uv=False).round(12).tolist()     # √3.5 and √1.5
     [1.870828693387, 1.224744871392]
     """
+    check_target(target)
     check_integer(k, "k", 1, target.dim, why=" (the dimension of the target)")
     problem = Problem(target, loss, k)
     if not any_traced(problem):

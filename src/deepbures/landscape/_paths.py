@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from deepbures._checks import as_array, check_finite, check_integer
 from deepbures.landscape._critical import CriticalPoint
-from deepbures.landscape._inputs import check_loss, check_network, check_target
 from deepbures.metric._procrustes import polar_factor
-from deepbures.model import AbstractLoss, DeepLinearNetwork, Target
+from deepbures.model import AbstractLoss, DeepLinearNetwork, Target, check_loss, check_network, check_target
 from deepbures.model._network import multiply_layers
 
 Array = Any

@@ -17,8 +17,7 @@ from deepbures.landscape._eigenvalues import (
     num_usable,
     side_of_threshold,
 )
-from deepbures.landscape._inputs import check_target
-from deepbures.model import AbstractLoss, AbstractModes, Target
+from deepbures.model import AbstractLoss, AbstractModes, Target, check_target
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
