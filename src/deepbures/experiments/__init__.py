@@ -9,11 +9,11 @@ from deepbures.experiments._descent import Descent as Descent
 from deepbures.experiments._descent import descent as descent
 from deepbures.experiments._grid import Grid as Grid
 from deepbures.experiments._grid import grid as grid
-from deepbures.experiments._hessian_record import Curvatures as Curvatures
+from deepbures.experiments._hessian_parts import Curvatures as Curvatures
 from deepbures.experiments._hessian_record import Hessians as Hessians
 from deepbures.experiments._hessians import hessians as hessians
-from deepbures.experiments._images import Generator as Generator
-from deepbures.experiments._images import Images as Images
+from deepbures.experiments._image_record import Generator as Generator
+from deepbures.experiments._image_record import Images as Images
 from deepbures.experiments._images import images as images
 from deepbures.experiments._pieces import Finding as Finding
 from deepbures.experiments._pieces import Keeper as Keeper

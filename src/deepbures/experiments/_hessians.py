@@ -9,16 +9,8 @@ from numpy.typing import NDArray
 
 from deepbures._checks import check_integer, check_number
 from deepbures.datasets import load_dataset
-from deepbures.experiments._hessian_record import (
-    DIRECTIONS,
-    LOSSES,
-    ORDERS,
-    BlowUp,
-    Curvatures,
-    Hessians,
-    Models,
-    Paths,
-)
+from deepbures.experiments._hessian_parts import BlowUp, Curvatures, Models, Paths
+from deepbures.experiments._hessian_record import DIRECTIONS, LOSSES, ORDERS, Hessians
 from deepbures.experiments._pieces import Keeper, Piece, compute_all
 from deepbures.landscape import (
     HessianSpectrum,

@@ -2,8 +2,6 @@
 
 from deepbures.landscape._classify import Classification as Classification
 from deepbures.landscape._classify import classify as classify
-from deepbures.landscape._critical import CriticalPoint as CriticalPoint
-from deepbures.landscape._critical import CriticalPoints as CriticalPoints
 from deepbures.landscape._critical import critical_points as critical_points
 from deepbures.landscape._curvature import asymptotic_rate as asymptotic_rate
 from deepbures.landscape._curvature import sharpness as sharpness
@@ -20,6 +18,8 @@ from deepbures.landscape._paths import PathProfile as PathProfile
 from deepbures.landscape._paths import QuadraticModel as QuadraticModel
 from deepbures.landscape._paths import loss_along_path as loss_along_path
 from deepbures.landscape._paths import quadratic_model as quadratic_model
+from deepbures.landscape._points import CriticalPoint as CriticalPoint
+from deepbures.landscape._points import CriticalPoints as CriticalPoints
 from deepbures.landscape._problem import Problem as Problem
 from deepbures.landscape._spectrum import HessianSpectrum as HessianSpectrum
 from deepbures.landscape._spectrum import hessian_spectrum as hessian_spectrum

@@ -13,7 +13,6 @@ from scipy.optimize import linear_sum_assignment
 
 from deepbures._checks import check_number
 from deepbures.landscape._counts import kinds_of
-from deepbures.landscape._critical import CriticalPoint
 from deepbures.landscape._eigenvalues import (
     all_eigenvalues,
     checked_landscape,
@@ -23,10 +22,18 @@ from deepbures.landscape._eigenvalues import (
     modes_of,
     num_usable,
 )
+from deepbures.landscape._points import CriticalPoint
 from deepbures.landscape._spectrum import HessianSpectrum, spectrum_at_lift
 from deepbures.metric import bures_wasserstein_distance_factors
-from deepbures.model import AbstractLoss, AbstractModes, DeepLinearNetwork, Target, check_network, check_target
-from deepbures.model._network import multiply_layers
+from deepbures.model import (
+    AbstractLoss,
+    AbstractModes,
+    DeepLinearNetwork,
+    Target,
+    check_network,
+    check_target,
+    multiply_layers,
+)
 
 Array = Any
 Ints = NDArray[np.int64]

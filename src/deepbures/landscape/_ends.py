@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepbures.landscape._counts import Directions, directions_at
-from deepbures.landscape._critical import CriticalPoints
 from deepbures.landscape._eigenvalues import all_eigenvalues, modes_of
+from deepbures.landscape._points import CriticalPoints
 from deepbures.landscape._spectrum import curvature_factor, exchange_curvature, null_curvature
 from deepbures.model import AbstractModes
 

@@ -12,9 +12,16 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator
 
 from deepbures._checks import check_integer, check_number
-from deepbures.model import AbstractLoss, DeepLinearNetwork, Target, check_loss, check_network, check_target
+from deepbures.model import (
+    AbstractLoss,
+    DeepLinearNetwork,
+    Target,
+    check_loss,
+    check_network,
+    check_target,
+    multiply_layers,
+)
 from deepbures.model._eigsh import seeded_eigsh
-from deepbures.model._network import multiply_layers
 
 Array = Any
 Floats = NDArray[np.float64]

@@ -11,10 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepbures._checks import as_array, check_finite, check_integer
-from deepbures.landscape._critical import CriticalPoint
+from deepbures.landscape._points import CriticalPoint
 from deepbures.metric._procrustes import polar_factor
-from deepbures.model import AbstractLoss, DeepLinearNetwork, Target, check_loss, check_network, check_target
-from deepbures.model._network import multiply_layers
+from deepbures.model import (
+    AbstractLoss,
+    DeepLinearNetwork,
+    Target,
+    check_loss,
+    check_network,
+    check_target,
+    multiply_layers,
+)
 
 Array = Any
 Floats = NDArray[np.float64]

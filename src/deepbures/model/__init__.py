@@ -1,5 +1,7 @@
 """What is fitted to what: targets, networks, their initialization, and losses."""
 
+from deepbures.model._balanced import balanced_layers as balanced_layers
+from deepbures.model._balanced import balanced_network as balanced_network
 from deepbures.model._bures_wasserstein import BuresWasserstein as BuresWasserstein
 from deepbures.model._entropic import EntropicWasserstein as EntropicWasserstein
 from deepbures.model._entropic import SinkhornDivergence as SinkhornDivergence
@@ -13,7 +15,7 @@ from deepbures.model._losses import AbstractSpectralLoss as AbstractSpectralLoss
 from deepbures.model._losses import check_loss as check_loss
 from deepbures.model._modes import AbstractModes as AbstractModes
 from deepbures.model._network import DeepLinearNetwork as DeepLinearNetwork
-from deepbures.model._network import balanced_network as balanced_network
 from deepbures.model._network import check_network as check_network
+from deepbures.model._network import multiply_layers as multiply_layers
 from deepbures.model._network import stack_networks as stack_networks
 from deepbures.model._target import Target as Target

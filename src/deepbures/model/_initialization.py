@@ -11,8 +11,9 @@ import numpy as np
 from deepbures._checks import check_number, check_widths
 from deepbures._precision import numpy_in_numpy_out
 from deepbures.metric import squared_bures_wasserstein_factors
+from deepbures.model._balanced import balanced_network
 from deepbures.model._inputs import check_target
-from deepbures.model._network import DeepLinearNetwork, balanced_network, stack_networks
+from deepbures.model._network import DeepLinearNetwork, stack_networks
 from deepbures.model._target import Target, as_key, random_orthogonal
 
 Array = Any

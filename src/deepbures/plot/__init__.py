@@ -18,10 +18,8 @@ from deepbures.plot._bounds_experiments import plot_tightness as plot_tightness
 from deepbures.plot._curve_experiments import plot_bounds_on_curves as plot_bounds_on_curves
 from deepbures.plot._curve_experiments import plot_curve_records as plot_curve_records
 from deepbures.plot._curve_experiments import plot_saddles as plot_saddles
-from deepbures.plot._curves import panel_names as panel_names
 from deepbures.plot._curves import plot_excess as plot_excess
 from deepbures.plot._curves import plot_loss as plot_loss
-from deepbures.plot._curves import plot_records as plot_records
 from deepbures.plot._grid_experiments import plot_descent_against_flow as plot_descent_against_flow
 from deepbures.plot._grid_experiments import plot_slopes as plot_slopes
 from deepbures.plot._grid_experiments import plot_slopes_by_depth as plot_slopes_by_depth
@@ -35,6 +33,8 @@ from deepbures.plot._images import plot_images as plot_images
 from deepbures.plot._landscape import plot_critical_points as plot_critical_points
 from deepbures.plot._landscape import plot_hessian_spectra as plot_hessian_spectra
 from deepbures.plot._landscape import plot_paths as plot_paths
+from deepbures.plot._records import panel_names as panel_names
+from deepbures.plot._records import plot_records as plot_records
 from deepbures.plot._spectra import plot_spectra as plot_spectra
 from deepbures.plot._style import PALETTE as PALETTE
 from deepbures.plot._style import format_number as format_number
