@@ -1,6 +1,7 @@
 """What importing the package costs: nothing heavy, no setting changed. (import-linter holds who may import whom.)"""
 
 import ast
+import importlib
 import inspect
 import json
 import subprocess
@@ -62,11 +63,29 @@ def test_public_names_are_found_and_listed_and_unknown_ones_refused():
         _ = deepbures.bures
 
 
-def test_names_for_type_checkers_are_the_names_at_run_time():
-    imported = {
-        alias.asname
+def rooms_of_public_names() -> set[str]:
+    return set(deepbures._ROOM_OF.values())
+
+
+def test_public_names_are_those_that_the_rooms_promise():
+    promised = [
+        name for room in rooms_of_public_names() for name in importlib.import_module(f"deepbures.{room}").__all__
+    ]
+    assert sorted(deepbures.__all__) == sorted(["__version__", *promised])
+
+
+def test_type_checkers_see_the_names_of_the_same_rooms():
+    starred = {
+        node.module.removeprefix("deepbures.")
         for node in ast.walk(ast.parse(inspect.getsource(deepbures)))
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("deepbures.")
-        for alias in node.names
+        if isinstance(node, ast.ImportFrom) and [alias.name for alias in node.names] == ["*"]
     }
-    assert imported == set(deepbures.__all__) - {"__version__"}
+    assert starred == rooms_of_public_names()
+
+
+def test_without_sources_the_rooms_are_asked(monkeypatch):
+    def no_source(path):
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(deepbures.__spec__.loader, "get_data", no_source)
+    assert deepbures._promised("metric") == importlib.import_module("deepbures.metric").__all__

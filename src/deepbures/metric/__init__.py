@@ -5,24 +5,32 @@ of one library and dtype (NumPy's beside JAX's become JAX's), with leading batch
 of the same library and precision.
 """
 
-from deepbures.metric._covariances import bures_wasserstein_distance as bures_wasserstein_distance
-from deepbures.metric._covariances import squared_bures_wasserstein as squared_bures_wasserstein
-from deepbures.metric._covariances import transport_map as transport_map
-from deepbures.metric._factors import bures_wasserstein_distance_factors as bures_wasserstein_distance_factors
-from deepbures.metric._factors import squared_bures_wasserstein_factors as squared_bures_wasserstein_factors
-from deepbures.metric._frechet import squared_frechet_distance as squared_frechet_distance
-from deepbures.metric._frechet import (
-    squared_frechet_distance_from_moments as squared_frechet_distance_from_moments,
-)
-from deepbures.metric._mixed import bures_wasserstein_distance_mixed as bures_wasserstein_distance_mixed
-from deepbures.metric._mixed import squared_bures_wasserstein_mixed as squared_bures_wasserstein_mixed
-from deepbures.metric._nearest import NearestCovariance as NearestCovariance
-from deepbures.metric._nearest import nearest_covariance as nearest_covariance
-from deepbures.metric._pairwise import pairwise_bures_wasserstein_distance as pairwise_bures_wasserstein_distance
+from deepbures.metric._covariances import bures_wasserstein_distance, squared_bures_wasserstein, transport_map
+from deepbures.metric._factors import bures_wasserstein_distance_factors, squared_bures_wasserstein_factors
+from deepbures.metric._frechet import squared_frechet_distance, squared_frechet_distance_from_moments
+from deepbures.metric._mixed import bures_wasserstein_distance_mixed, squared_bures_wasserstein_mixed
+from deepbures.metric._nearest import NearestCovariance, nearest_covariance
 from deepbures.metric._pairwise import (
-    pairwise_bures_wasserstein_distance_factors as pairwise_bures_wasserstein_distance_factors,
+    pairwise_bures_wasserstein_distance,
+    pairwise_bures_wasserstein_distance_factors,
+    pairwise_squared_bures_wasserstein,
+    pairwise_squared_bures_wasserstein_factors,
 )
-from deepbures.metric._pairwise import pairwise_squared_bures_wasserstein as pairwise_squared_bures_wasserstein
-from deepbures.metric._pairwise import (
-    pairwise_squared_bures_wasserstein_factors as pairwise_squared_bures_wasserstein_factors,
-)
+
+__all__ = [
+    "NearestCovariance",
+    "bures_wasserstein_distance",
+    "bures_wasserstein_distance_factors",
+    "bures_wasserstein_distance_mixed",
+    "nearest_covariance",
+    "pairwise_bures_wasserstein_distance",
+    "pairwise_bures_wasserstein_distance_factors",
+    "pairwise_squared_bures_wasserstein",
+    "pairwise_squared_bures_wasserstein_factors",
+    "squared_bures_wasserstein",
+    "squared_bures_wasserstein_factors",
+    "squared_bures_wasserstein_mixed",
+    "squared_frechet_distance",
+    "squared_frechet_distance_from_moments",
+    "transport_map",
+]
