@@ -4,8 +4,10 @@ import ast
 import importlib
 import inspect
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -32,9 +34,13 @@ def test_importing_the_package_loads_nothing_heavy():
     assert loaded_after("import deepbures") & (CORE | OPTIONAL | {"numpy"}) == set()
 
 
-@pytest.mark.parametrize("room", ["metric", "model", "landscape", "training"])
+@pytest.mark.parametrize("room", ["linalg", "metric", "model", "landscape", "training"])
 def test_the_rooms_load_no_optional_dependency(room):
     assert loaded_after(f"import deepbures.{room}") & (OPTIONAL | {"typer", "rich"}) == set()
+
+
+def test_the_metric_loads_no_jax():
+    assert loaded_after("import deepbures.metric") & {"jax", "jaxlib"} == set()
 
 
 @pytest.mark.parametrize("module", ["deepbures.cli", "deepbures.datasets"])
@@ -89,3 +95,65 @@ def test_without_sources_the_rooms_are_asked(monkeypatch):
 
     monkeypatch.setattr(deepbures.__spec__.loader, "get_data", no_source)
     assert deepbures._promised("metric") == importlib.import_module("deepbures.metric").__all__
+
+
+# Who imports which private module, or private name, of another room. The list can only get shorter: what another room
+# needs is public in its room's face.
+PRIVATE_IMPORTS = (
+    ("cli._certify", "training._fit"),
+    ("cli._certify", "training._verification"),
+    ("cli._fit", "training._fit"),
+    ("cli._fit", "training._verification"),
+    ("cli._reproduce", "reproduce._folder"),
+    ("cli._reproduce", "reproduce._keeper"),
+    ("cli._reproduce", "reproduce._page"),
+    ("cli._reproduce", "reproduce._run"),
+    ("cli._show", "training._features"),
+    ("experiments._bounds", "training._certify"),
+    ("experiments._bounds", "training._ensemble"),
+    ("experiments._descent", "training._ensemble"),
+    ("experiments._grid", "training._ensemble"),
+    ("experiments._images", "training._fit"),
+    ("experiments._smoothing", "training._ensemble"),
+    ("plot._bounds_experiments", "experiments._bounds"),
+    ("report._certificates", "training._verification"),
+    ("report._tables", "training._features"),
+    ("report._words", "training._features"),
+    ("report._words", "training._verification"),
+    ("torch", "metric._factors"),
+    ("torch", "metric._frechet"),
+    ("torch", "metric._libraries"),
+    ("torch", "metric._torch_rules"),
+)
+
+
+def imported_names(source: str) -> set[str]:
+    """Dotted names of all that a module imports, wherever in it."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return names
+
+
+def private_imports() -> list[tuple[str, str]]:
+    """(importer, imported) over all modules; the room of a module is the first part of its path in the package."""
+    root = Path(inspect.getfile(deepbures)).parent
+    found = set()
+    for path in root.rglob("*.py"):
+        importer = path.relative_to(root).with_suffix("").parts
+        for name in imported_names(path.read_text(encoding="utf-8")):
+            package, room, *inside = *name.split("."), ""
+            private = [i for i, part in enumerate(inside) if re.match("_(?!_)", part)]
+            if package == "deepbures" and room != importer[0] and private:
+                found.add((".".join(importer), ".".join([room, *inside[: private[0] + 1]])))
+    return sorted(found)
+
+
+def test_no_room_imports_private_modules_of_another():
+    found = private_imports()
+    assert set(found) - set(PRIVATE_IMPORTS) == set(), "make the name public in its room's face"
+    assert set(PRIVATE_IMPORTS) - set(found) == set(), "take it off the list: it is no longer needed"
+    assert list(PRIVATE_IMPORTS) == sorted(set(PRIVATE_IMPORTS))

@@ -14,8 +14,7 @@ from deepbures.metric._factors import squared_distance_of_graded
 from deepbures.metric._frechet import moments
 from deepbures.metric._libraries import in_full_precision, values_of
 from deepbures.metric._torch_rules import product
-from deepbures.model import DeepLinearNetwork, Target, check_network
-from deepbures.model._inputs import samples_for_target
+from deepbures.model import DeepLinearNetwork, Target, check_network, samples_for_target
 
 __all__ = ["BuresWassersteinLoss", "from_torch", "to_torch"]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import deepbures.metric as dbm
-from deepbures.metric._procrustes import polar_factor
+from deepbures.linalg import polar_factor
 
 COUNT = 2**15
 

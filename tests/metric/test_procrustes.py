@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deepbures.metric._procrustes import polar_derivative, polar_factor, squared_distance
+from deepbures.linalg import polar_derivative, polar_factor, squared_procrustes_distance
 
 from . import oracle, pairs
 
@@ -97,4 +97,4 @@ def test_value_holds_for_any_vectors_of_a_zero_singular_value(columns):
     rank = min(columns)
     u = pairs.unitary(rng, columns[0], False)[:, :rank]
     vh = pairs.unitary(rng, columns[1], False)[:rank]
-    assert squared_distance(f, g, u, vh) == pytest.approx(np.sum(f * f) + np.sum(g * g), rel=1e-14)
+    assert squared_procrustes_distance(f, g, u, vh) == pytest.approx(np.sum(f * f) + np.sum(g * g), rel=1e-14)

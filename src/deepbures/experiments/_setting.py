@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from deepbures._checks import check_integer, check_number
 from deepbures.datasets import load_dataset
 from deepbures.metric import squared_bures_wasserstein_factors
-from deepbures.model import Target
-from deepbures.model._initialization import perturbed_minimizers
+from deepbures.model import Target, perturbed_minimizers
 
 Floats = NDArray[np.float64]
 

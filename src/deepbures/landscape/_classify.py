@@ -24,6 +24,7 @@ from deepbures.landscape._eigenvalues import (
 )
 from deepbures.landscape._points import CriticalPoint
 from deepbures.landscape._spectrum import HessianSpectrum, spectrum_at_lift
+from deepbures.linalg import effective_rank
 from deepbures.metric import bures_wasserstein_distance_factors
 from deepbures.model import (
     AbstractLoss,
@@ -180,7 +181,6 @@ def classify(net: DeepLinearNetwork, target: Target, loss: AbstractLoss, *, tol:
     point, spectrum = _point(_canonical(values, chosen), values, modes, net, target, loss)
     down = np.flatnonzero(spectrum.values < 0)
     steepest = int(down[np.argmin(spectrum.values[down])]) if len(down) else None
-    share = s[s > 0] / s.sum() if s.any() else np.ones(1)
     return Classification(
         point=point,
         distance=distance,
@@ -188,7 +188,7 @@ def classify(net: DeepLinearNetwork, target: Target, loss: AbstractLoss, *, tol:
         is_at=distance <= tol * total,
         gradient_norm=_gradient_norm(net, target, loss),
         rank=int((s > tol * s[0]).sum()) if s.any() else 0,
-        effective_rank=float(np.exp(-(share * np.log(share)).sum())) if s.any() else 0.0,
+        effective_rank=float(effective_rank(s)),
         alignments=cosines[chosen, partners],
         escape=None if steepest is None else _pair(spectrum, steepest),
         escape_curvature=0.0 if steepest is None else float(spectrum.values[steepest]),

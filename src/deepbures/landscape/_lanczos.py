@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator
 
 from deepbures._checks import check_integer, check_number
+from deepbures.linalg import seeded_eigsh
 from deepbures.model import (
     AbstractLoss,
     DeepLinearNetwork,
@@ -21,7 +22,6 @@ from deepbures.model import (
     check_target,
     multiply_layers,
 )
-from deepbures.model._eigsh import seeded_eigsh
 
 Array = Any
 Floats = NDArray[np.float64]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from deepbures._checks import as_array, check_finite, check_integer
 from deepbures.landscape._points import CriticalPoint
-from deepbures.metric._procrustes import polar_factor
+from deepbures.linalg import polar_factor
 from deepbures.model import (
     AbstractLoss,
     DeepLinearNetwork,

@@ -11,8 +11,7 @@ from deepbures._checks import check_integer
 from deepbures._precision import is_tracer, numpy_in_numpy_out
 from deepbures.landscape._eigenvalues import equality_level, geometric_sum, modes_of, side_of_threshold
 from deepbures.linalg import namespace
-from deepbures.model import AbstractLoss, Target, check_loss, check_target
-from deepbures.model._modes import AbstractModes
+from deepbures.model import AbstractLoss, AbstractModes, Target, check_loss, check_target
 
 Array = Any
 

@@ -1,9 +1,8 @@
 """The library of an array."""
 
+import sys
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 Array = Any
@@ -11,7 +10,8 @@ Array = Any
 
 def namespace(*arrays: Any) -> Any:
     """`jax.numpy` if any array is JAX's, else `numpy`."""
-    return jnp if any(isinstance(array, jax.Array) for array in arrays) else np
+    jax = sys.modules.get("jax")  # what was never imported has no arrays
+    return jax.numpy if jax is not None and any(isinstance(array, jax.Array) for array in arrays) else np
 
 
 def transpose(x: Array) -> Array:

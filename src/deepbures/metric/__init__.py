@@ -10,12 +10,14 @@ from deepbures.metric._factors import bures_wasserstein_distance_factors, square
 from deepbures.metric._frechet import squared_frechet_distance, squared_frechet_distance_from_moments
 from deepbures.metric._mixed import bures_wasserstein_distance_mixed, squared_bures_wasserstein_mixed
 from deepbures.metric._nearest import NearestCovariance, nearest_covariance
+from deepbures.metric._nearest import checked_covariances as checked_covariances
 from deepbures.metric._pairwise import (
     pairwise_bures_wasserstein_distance,
     pairwise_bures_wasserstein_distance_factors,
     pairwise_squared_bures_wasserstein,
     pairwise_squared_bures_wasserstein_factors,
 )
+from deepbures.metric._validation import check_eigenvalues as check_eigenvalues
 
 __all__ = [
     "NearestCovariance",

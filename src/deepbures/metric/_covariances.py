@@ -6,13 +6,13 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from deepbures._arrays import refuse_other_order
+from deepbures.linalg import adjoint, nonzero, squared_procrustes_distance
 from deepbures.metric._cholesky import cholesky_factor
 from deepbures.metric._factors import NO_CANCELLATION, column_lengths, graded
 from deepbures.metric._kernel import Kernel, Pieces
 from deepbures.metric._libraries import is_traced
 from deepbures.metric._nearest import checked_covariances
 from deepbures.metric._nuclear import root_difference, root_sum, trace_form
-from deepbures.metric._procrustes import adjoint, nonzero, squared_distance
 from deepbures.metric._refine import refine
 from deepbures.metric._rules import optimal_map
 from deepbures.metric._scaled import rooted_at_any_scale, squared_at_any_scale
@@ -285,7 +285,7 @@ class CovarianceKernel(Kernel):
         def careful(f: Array, g: Array) -> tuple[Array]:
             f, g = f if f_is_graded else graded(f), g if g_is_graded else graded(g)
             u, _, vh = array_namespace(f, g).linalg.svd(adjoint(f) @ g, full_matrices=False)
-            return (squared_distance(f, g, u, vh),)
+            return (squared_procrustes_distance(f, g, u, vh),)
 
         if is_traced(x, y):
             (value,) = careful(f, g)
@@ -307,7 +307,7 @@ def _graded_pieces(f: Array, g: Array) -> Pieces:
     keep = (limit > 0) & (s > f.shape[-1] * xp.finfo(s.dtype).eps * limit)
     s_kept = xp.where(keep, s, xp.zeros_like(s))
     weight = xp.where(keep, 1 / xp.sqrt(xp.where(keep, s, xp.ones_like(s))), xp.zeros_like(s))
-    return *_bases(f, g, u, vh, weight), s_kept, squared_distance(f, g, u, vh)[..., None]
+    return *_bases(f, g, u, vh, weight), s_kept, squared_procrustes_distance(f, g, u, vh)[..., None]
 
 
 def _bases(f: Array, g: Array, u: Array, vh: Array, weight: Array) -> tuple[Array, Array]:

@@ -3,7 +3,7 @@
 Three things decide how many digits come out.
 
 *Which formula.* tr A + tr C − 2‖Fᴴ G‖_* needs singular values only, and is accurate to rounding as long as little
-cancels. Otherwise the sum of squares of `_procrustes` takes over, which cannot cancel.
+cancels. Otherwise the sum of squares of `squared_procrustes_distance` takes over, which cannot cancel.
 
 *Which factor.* Forming Fᴴ G squares the condition number of F: the rotation Q that it yields is off by eps · s_1 / s_i
 in the directions of a small singular value s_i, so the distance by eps · scale · √cond — where the distance itself
@@ -20,10 +20,10 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
+from deepbures.linalg import adjoint, nonzero, polar_derivative, squared_norm, squared_procrustes_distance
 from deepbures.metric._kernel import Kernel, Pieces
 from deepbures.metric._libraries import is_traced
 from deepbures.metric._nuclear import trace_form
-from deepbures.metric._procrustes import adjoint, nonzero, polar_derivative, squared_distance, squared_norm
 from deepbures.metric._refine import refine
 from deepbures.metric._scaled import rooted_at_any_scale, squared_at_any_scale
 from deepbures.metric._scaling import equal
@@ -149,7 +149,7 @@ class FactorKernel(Kernel):
     """D(F, G) = B²(F Fᴴ, G Gᴴ).
 
     With Fᴴ G = U S Vᴴ and Q = U Vᴴ over the nonzero singular values, M_F = G Qᴴ and M_G = F Q. Only Q moves in a way
-    that needs thought: dQ is the derivative of the polar factor of Fᴴ G (`_procrustes.polar_derivative`).
+    that needs thought: dQ is the derivative of the polar factor of Fᴴ G (`polar_derivative`).
     """
 
     first_is_graded: bool = False  # F is known to have orthogonal columns sorted by size
@@ -203,7 +203,7 @@ class FactorKernel(Kernel):
     def _procrustes_form(self, f: Array, g: Array) -> Array:
         f, g = f if self.first_is_graded else graded(f), graded(g)
         u, _, vh = array_namespace(f, g).linalg.svd(adjoint(f) @ g, full_matrices=False)
-        return squared_distance(f, g, u, vh)
+        return squared_procrustes_distance(f, g, u, vh)
 
     def _graded_svd(self, f: Array, g: Array) -> Pieces:
         """The thin SVD of Fᴴ G by that of the graded factors, (F V)ᴴ (G V') = Vᴴ (Fᴴ G) V'.

@@ -6,11 +6,11 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from deepbures._arrays import refuse_other_order
+from deepbures.linalg import squared_norm
 from deepbures.metric._covariances import CovarianceKernel
 from deepbures.metric._factors import FACTORS
 from deepbures.metric._libraries import detached
 from deepbures.metric._nearest import checked_covariances
-from deepbures.metric._procrustes import squared_norm
 from deepbures.metric._rules import distance
 from deepbures.metric._scaled import squared_at_any_scale
 from deepbures.metric._scaling import common_scale, equal, is_one, squared

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
+from deepbures.linalg import adjoint, rank_size, squared_norm, squared_procrustes_distance
 from deepbures.metric._covariances import graded_factor
 from deepbures.metric._factors import NO_CANCELLATION
 from deepbures.metric._kernel import Kernel, Pieces
 from deepbures.metric._libraries import detached, device_of, in_full_precision, is_differentiated, is_traced, values_of
 from deepbures.metric._nearest import checked_covariances
-from deepbures.metric._procrustes import adjoint, rank_size, squared_distance, squared_norm
 from deepbures.metric._scaled import rooted_at_any_scale, squared_at_any_scale
 from deepbures.metric._validation import (
     align,
@@ -203,7 +203,7 @@ class MixedKernel(Kernel):
         if is_traced(x, y) or not bool(xp.all(value >= NO_CANCELLATION * total)):
             outside = _trace(x) - squared_norm(c) if y.shape[-1] < y.shape[-2] else xp.zeros_like(value)
             outside = xp.where(outside > 0, outside, xp.zeros_like(outside))
-            value = outside + squared_distance(c, triangle, u, vh[..., : u.shape[-1], :])
+            value = outside + squared_procrustes_distance(c, triangle, u, vh[..., : u.shape[-1], :])
         # An error eps in the compressed A has passed a root: what is below eps² of the largest s² is rounding.
         largest = s[..., :1]
         keep = s > rank_size(*y.shape[-2:]) * xp.finfo(s.dtype).eps * largest

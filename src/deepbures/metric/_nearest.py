@@ -4,9 +4,9 @@ from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace
 
+from deepbures.linalg import adjoint
 from deepbures.metric._cholesky import cholesky_factor
 from deepbures.metric._libraries import detached, in_full_precision, is_traced, values_of
-from deepbures.metric._procrustes import adjoint
 from deepbures.metric._validation import (
     asymmetry,
     check_eigenvalues,

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from deepbures.metric._procrustes import adjoint
+from deepbures.linalg import adjoint
 from deepbures.metric._refine import refine
 
 Array = Any

@@ -11,6 +11,7 @@ import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
 from deepbures._arrays import as_any_array, refuse_rounded
+from deepbures.linalg import adjoint
 from deepbures.metric._libraries import (
     constants_of_jax,
     detached,
@@ -22,7 +23,6 @@ from deepbures.metric._libraries import (
     is_traced,
     values_of,
 )
-from deepbures.metric._procrustes import adjoint
 
 Array = Any
 

@@ -6,8 +6,10 @@ from deepbures.model._bures_wasserstein import BuresWasserstein
 from deepbures.model._entropic import EntropicWasserstein, SinkhornDivergence
 from deepbures.model._frobenius import Frobenius
 from deepbures.model._initialization import initialize
+from deepbures.model._initialization import perturbed_minimizers as perturbed_minimizers
 from deepbures.model._inputs import as_target as as_target
 from deepbures.model._inputs import check_target as check_target
+from deepbures.model._inputs import samples_for_target as samples_for_target
 from deepbures.model._likelihood import GaussianLikelihood
 from deepbures.model._losses import AbstractLoss, AbstractSpectralLoss
 from deepbures.model._losses import check_loss as check_loss

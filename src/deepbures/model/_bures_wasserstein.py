@@ -15,9 +15,16 @@ import jax.numpy as jnp
 
 from deepbures._checks import check_number
 from deepbures._precision import is_tracer, times_power_of_two
-from deepbures.metric._procrustes import nonzero, polar_derivative, polar_factor, squared_distance, squared_norm
+from deepbures.linalg import (
+    nonzero,
+    polar_derivative,
+    polar_factor,
+    squared_norm,
+    squared_procrustes_distance,
+    thin_svd,
+)
 from deepbures.model._bures_modes import ExactModes, SmoothedModes
-from deepbures.model._coordinates import Coordinates, thin_svd
+from deepbures.model._coordinates import Coordinates
 from deepbures.model._covariance import AbstractCovariance
 from deepbures.model._excess import exact_excess, smoothed_excess
 from deepbures.model._losses import AbstractSpectralLoss, as_number
@@ -104,7 +111,7 @@ class BuresWasserstein(AbstractSpectralLoss):
             return squared_norm(w - p) + target.covariance.trace - squared_norm(p)
         root, g, (u, _, vh) = self._procrustes(c)
         d = root[..., :, None] * jnp.eye(root.shape[-1], dtype=root.dtype)
-        value = squared_distance(d, g, u, vh)
+        value = squared_procrustes_distance(d, g, u, vh)
         tau = jnp.asarray(self.tau, w.dtype)
         if c.outside is not None:
             value = value + squared_norm(c.outside[0])

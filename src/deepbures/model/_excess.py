@@ -7,8 +7,8 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from deepbures.metric._procrustes import squared_norm
-from deepbures.model._coordinates import Coordinates, thin_svd
+from deepbures.linalg import squared_norm, thin_svd
+from deepbures.model._coordinates import Coordinates
 
 Array = Any
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from deepbures.metric._procrustes import squared_norm
+from deepbures.linalg import squared_norm
 from deepbures.model._losses import AbstractSpectralLoss, inner_product
 from deepbures.model._modes import AbstractModes
 from deepbures.model._target import Target

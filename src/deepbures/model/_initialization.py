@@ -5,16 +5,17 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from deepbures._checks import check_number, check_widths
 from deepbures._precision import numpy_in_numpy_out
+from deepbures.linalg import haar_orthogonal
 from deepbures.metric import squared_bures_wasserstein_factors
 from deepbures.model._balanced import balanced_network
 from deepbures.model._inputs import check_target
 from deepbures.model._network import DeepLinearNetwork, stack_networks
-from deepbures.model._target import Target, as_key, random_orthogonal
+from deepbures.model._random import as_key, random_orthogonal
+from deepbures.model._target import Target
 
 Array = Any
 
@@ -32,19 +33,12 @@ def _uniform(key: Any, rows: int, columns: int, dtype: Any) -> Array:
     return jax.random.uniform(key, (rows, columns), dtype, -1.0, 1.0)
 
 
-def _orthogonal(key: Any, rows: int, columns: int, dtype: Any) -> Array:
-    tall = jax.random.normal(key, (max(rows, columns), min(rows, columns)), dtype)
-    q, r = jnp.linalg.qr(tall)
-    q = q * jnp.sign(jnp.diagonal(r))[None, :]
-    return q if rows >= columns else q.T
-
-
 _LAYERWISE: dict[str, _Draw] = {
     "gaussian": _gaussian(lambda rows, columns: columns**-0.5),
     "xavier": _gaussian(lambda rows, columns: math.sqrt(2 / (rows + columns))),
     "kaiming": _gaussian(lambda rows, columns: math.sqrt(2 / columns)),
     "uniform": _uniform,
-    "orthogonal": _orthogonal,
+    "orthogonal": haar_orthogonal,
 }
 
 SCHEMES = ("balanced", *_LAYERWISE, "close")
@@ -149,7 +143,7 @@ def _balanced(key: Any, sizes: tuple[int, ...], scheme: str, scale: float, dtype
     n, m, k = sizes[-1], sizes[0], min(sizes)
     left, right = jax.random.split(key)
     w = jax.random.normal(left, (n, k), dtype) * (scale / math.sqrt(k))
-    return balanced_network(w @ _orthogonal(right, k, m, dtype), sizes)
+    return balanced_network(w @ haar_orthogonal(right, k, m, dtype), sizes)
 
 
 def _close(sizes: tuple[int, ...], key: Any, target: Target, tau: float, margin: float | None) -> DeepLinearNetwork:

@@ -17,8 +17,7 @@ import jax.numpy as jnp
 
 from deepbures._checks import check_number
 from deepbures._precision import times_power_of_two
-from deepbures.linalg import namespace
-from deepbures.model._coordinates import thin_svd
+from deepbures.linalg import namespace, thin_svd
 from deepbures.model._losses import AbstractSpectralLoss, as_number
 from deepbures.model._modes import AbstractModes
 from deepbures.model._target import Target

@@ -14,7 +14,7 @@ import numpy as np
 from deepbures._checks import as_array, check_finite, check_integer, check_matrix, check_number
 from deepbures._precision import any_traced, is_tracer, numpy_in_numpy_out
 from deepbures.linalg import namespace, transpose
-from deepbures.model._target import as_key
+from deepbures.model._random import as_key
 
 Array = Any
 

@@ -11,8 +11,7 @@ from deepbures._arrays import refuse_other_order
 from deepbures._checks import as_array, check_finite, check_integer, check_matrix, check_number, rounding
 from deepbures._precision import is_tracer, numpy_in_numpy_out, times_power_of_two
 from deepbures.linalg import namespace
-from deepbures.metric._nearest import checked_covariances
-from deepbures.metric._validation import check_eigenvalues
+from deepbures.metric import check_eigenvalues, checked_covariances
 from deepbures.model._covariance import (
     AbstractCovariance,
     MatrixCovariance,
@@ -20,6 +19,7 @@ from deepbures.model._covariance import (
     SpectralCovariance,
     host_operator,
 )
+from deepbures.model._random import random_orthogonal
 from deepbures.model._reduction import (
     eigenpairs_of_factor,
     eigenpairs_of_matrix,
@@ -363,30 +363,6 @@ class Target(eqx.Module):
         with jax.enable_x64(bool(jax.config.read("jax_enable_x64")) or not isinstance(total, jax.Array)):
             operator = host_operator(matmul, n, total.dtype)
         return cls(_mean(mean, (n,), total), OperatorCovariance(operator, total, n))
-
-
-def random_orthogonal(key: Any, n: int, dtype: Any, jax_array: bool = False) -> Array:
-    """A random orthogonal n×n matrix, uniform (Haar): QR of a Gaussian matrix with the signs of R's diagonal."""
-
-    @numpy_in_numpy_out
-    def draw(key: Any) -> Array:
-        q, r = jax.numpy.linalg.qr(jax.random.normal(as_key(key), (n, n), dtype))
-        return q * jax.numpy.sign(jax.numpy.diagonal(r))[None, :]
-
-    return jax.numpy.asarray(draw(key)) if jax_array else draw(key)
-
-
-def as_key(key: Any) -> Any:
-    """A JAX random key, from a key or a whole number."""
-    if isinstance(key, jax.Array):
-        # Keys of the old form, jax.random.PRNGKey, are arrays of two 32-bit words.
-        if jax.numpy.issubdtype(key.dtype, jax.dtypes.prng_key) or key.dtype == np.uint32:
-            return key
-        raise TypeError(
-            f"key must be a key of jax.random or a whole number, but a JAX array of dtype {key.dtype} and shape "
-            f"{key.shape} was given."
-        )
-    return jax.random.key(check_integer(key, "key", 0, 2**63 - 1))
 
 
 def samples_of(given: Any, name: str) -> Array:

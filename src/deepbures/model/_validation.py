@@ -7,8 +7,8 @@ import scipy.linalg
 
 from deepbures._checks import rounding
 from deepbures._precision import is_tracer
-from deepbures.metric._validation import check_eigenvalues
-from deepbures.model._eigsh import seeded_eigsh
+from deepbures.linalg import seeded_eigsh
+from deepbures.metric import check_eigenvalues
 
 Array = Any
 

@@ -8,8 +8,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from deepbures.linalg import thin_svd
 from deepbures.model import AbstractLoss, DeepLinearNetwork, Target, balanced_layers
-from deepbures.model._coordinates import thin_svd
 from deepbures.training._dynamics import Weights, layer_gradients
 
 Array = Any

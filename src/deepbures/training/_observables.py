@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from deepbures.landscape import Problem
-from deepbures.metric._procrustes import nonzero
+from deepbures.linalg import effective_rank, nonzero
 from deepbures.model import AbstractLoss, DeepLinearNetwork, Target
 from deepbures.training._dynamics import layer_gradients, norm
 
@@ -22,14 +22,6 @@ def _rank(net: DeepLinearNetwork, problem: Problem) -> Array:
     return nonzero(_singular_values(net), net.dim, net.latent_dim).sum(-1)
 
 
-def _effective_rank(net: DeepLinearNetwork, problem: Problem) -> Array:
-    s = _singular_values(net)
-    total = s.sum()
-    share = s / jnp.where(total > 0, total, 1)
-    entropy = -(share * jnp.log(jnp.where(share > 0, share, 1))).sum()
-    return jnp.where(total > 0, jnp.exp(entropy), 0.0)
-
-
 def _alignment(net: DeepLinearNetwork, problem: Problem) -> Array:
     u = jnp.linalg.svd(net.end_to_end, full_matrices=False)[0][:, : net.bottleneck]
     _, basis = problem.target.spectrum(net.bottleneck)
@@ -43,7 +35,7 @@ OBSERVABLES: dict[str, Observable] = {
     "balancedness_gap": lambda net, problem: net.balancedness_gap(),
     "smallest_singular_value": lambda net, problem: _singular_values(net)[net.bottleneck - 1],
     "rank": _rank,
-    "effective_rank": _effective_rank,
+    "effective_rank": lambda net, problem: effective_rank(_singular_values(net)),
     "singular_values": lambda net, problem: _singular_values(net),
     "alignment": _alignment,
     "end_to_end": lambda net, problem: net.end_to_end,

@@ -1,9 +1,8 @@
-"""The Procrustes form of the Bures-Wasserstein distance: everything from one SVD of FᴴG.
+"""How close two matrices come to each other by a rotation of their columns: everything from one SVD of FᴴG.
 
-For factors F (n, r) and G (n, k) of two covariances A = F Fᴴ and C = G Gᴴ, let Fᴴ G = U S Vᴴ be a
-thin SVD and Q = U Vᴴ. Since tr (A^½ C A^½)^½ = ‖Fᴴ G‖_* = tr(Qᴴ Fᴴ G),
+For F (n, r) and G (n, k), let Fᴴ G = U S Vᴴ be a thin SVD and Q = U Vᴴ. Since ‖Fᴴ G‖_* = tr(Qᴴ Fᴴ G),
 
-    B²(A, C) = ‖F‖² + ‖G‖² − 2‖Fᴴ G‖_* = ‖G − F Q‖² + ‖F − (F U) Uᴴ‖².
+    min over partial isometries = ‖F‖² + ‖G‖² − 2‖Fᴴ G‖_* = ‖G − F Q‖² + ‖F − (F U) Uᴴ‖².
 
 The right-hand side is a sum of squares: it neither cancels near zero nor can be negative, and it holds
 for *any* choice of the singular vectors that belong to a zero singular value, so no rank decision is
@@ -14,48 +13,14 @@ All functions take arrays of any library that follows the array API standard, wi
 dimensions. The caller brings the SVD, since which algorithm is best depends on the library.
 """
 
-import math
 from typing import Any
 
 from array_api_compat import array_namespace
 
+from deepbures.linalg._norms import adjoint, squared_norm
+from deepbures.linalg._rank import nonzero
+
 Array = Any
-
-
-def adjoint(x: Array) -> Array:
-    """Conjugate transpose of the last two axes."""
-    xp = array_namespace(x)
-    transposed = x.mT
-    return xp.conj(transposed) if xp.isdtype(x.dtype, "complex floating") else transposed
-
-
-def squared_norm(x: Array) -> Array:
-    """Squared Frobenius norm over the last two axes, real."""
-    xp = array_namespace(x)
-    if xp.isdtype(x.dtype, "complex floating"):
-        return xp.sum(xp.real(x) ** 2 + xp.imag(x) ** 2, axis=(-2, -1))
-    return xp.sum(x * x, axis=(-2, -1))
-
-
-def nonzero(s: Array, num_rows: int, num_columns: int) -> Array:
-    """Which singular values count as nonzero: s > size · eps · s_max, the one rank tolerance.
-
-    This is the size of the rounding error of an SVD, hence the level below which a computed singular value carries no
-    information: with size = min(shape) + √max(shape), or max(shape) if that is less. Each of min(shape) reflections
-    adds about eps, and the sums of max(shape) terms in them the square root of their number. `s` is sorted in
-    descending order.
-    """
-    xp = array_namespace(s)
-    if s.shape[-1] == 0:
-        return s > 0
-    tolerance = rank_size(num_rows, num_columns) * xp.finfo(s.dtype).eps
-    return s > tolerance * s[..., :1]
-
-
-def rank_size(num_rows: int, num_columns: int) -> float:
-    """The rank tolerance in units of eps."""
-    small, large = sorted((num_rows, num_columns))
-    return min(large, small + math.sqrt(large))
 
 
 def polar_factor(u: Array, s: Array, vh: Array) -> Array:
@@ -65,8 +30,8 @@ def polar_factor(u: Array, s: Array, vh: Array) -> Array:
     return (u * keep[..., None, :]) @ vh
 
 
-def squared_distance(f: Array, g: Array, u: Array, vh: Array) -> Array:
-    """B²(F Fᴴ, G Gᴴ) from the thin singular vectors of Fᴴ G."""
+def squared_procrustes_distance(f: Array, g: Array, u: Array, vh: Array) -> Array:
+    """‖F‖² + ‖G‖² − 2‖Fᴴ G‖_* as a sum of squares, from the thin singular vectors of Fᴴ G."""
     fu = f @ u
     distance = squared_norm(g - fu @ vh)
     if f.shape[-1] > u.shape[-1]:

@@ -1,0 +1,39 @@
+"""Which singular values count, and for how much."""
+
+import math
+from typing import Any
+
+from array_api_compat import array_namespace
+
+Array = Any
+
+
+def nonzero(s: Array, num_rows: int, num_columns: int) -> Array:
+    """Which singular values count as nonzero: s > size · eps · s_max, the one rank tolerance.
+
+    This is the size of the rounding error of an SVD, hence the level below which a computed singular value carries no
+    information: with size = min(shape) + √max(shape), or max(shape) if that is less. Each of min(shape) reflections
+    adds about eps, and the sums of max(shape) terms in them the square root of their number. `s` is sorted in
+    descending order.
+    """
+    xp = array_namespace(s)
+    if s.shape[-1] == 0:
+        return s > 0
+    tolerance = rank_size(num_rows, num_columns) * xp.finfo(s.dtype).eps
+    return s > tolerance * s[..., :1]
+
+
+def rank_size(num_rows: int, num_columns: int) -> float:
+    """The rank tolerance in units of eps."""
+    small, large = sorted((num_rows, num_columns))
+    return min(large, small + math.sqrt(large))
+
+
+def effective_rank(s: Array) -> Array:
+    """exp(entropy of s / Σ s) of singular values (r,): k for k equal ones and zeros, 0 where all are zero."""
+    xp = array_namespace(s)
+    total = xp.sum(s)
+    one = xp.ones_like(s)
+    share = s / xp.where(total > 0, total, one[0])
+    entropy = -xp.sum(share * xp.log(xp.where(share > 0, share, one)))
+    return xp.where(total > 0, xp.exp(entropy), 0 * total)
