@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import deepbures as db
+from deepbures.certificates import certificates_of
 from deepbures.cli import main
 from deepbures.datasets import load_dataset
-from deepbures.training._certify import certificates_of
 
 SMALL = "gaussian:dim=4,seed=0"
 NAMES = [

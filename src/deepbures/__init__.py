@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from deepbures.certificates import *  # noqa: F403
     from deepbures.landscape import *  # noqa: F403
     from deepbures.metric import *  # noqa: F403
     from deepbures.model import *  # noqa: F403
@@ -29,7 +30,8 @@ else:  # A type checker that saw `__getattr__` would take any misspelled name fo
                 return ast.literal_eval(statement.value)
         raise AssertionError(f"deepbures.{room} has no __all__")
 
-    _ROOM_OF = {name: room for room in ("landscape", "metric", "model", "training") for name in _promised(room)}
+    _PUBLIC_ROOMS = ("certificates", "landscape", "metric", "model", "training")
+    _ROOM_OF = {name: room for room in _PUBLIC_ROOMS for name in _promised(room)}
 
     __all__ = ["__version__", *_ROOM_OF]  # noqa: PLE0604
 

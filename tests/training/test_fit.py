@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 import deepbures as db
-from deepbures.training import Assumption
-from deepbures.training._certify import certificates_of
-from deepbures.training._verification import as_plain, hold_against, in_words, kind
+from deepbures.certificates import Assumption, as_plain, certificates_of, in_words, kind
+from deepbures.training._verification import hold_against
 
 from . import naive
 

@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import deepbures as db
+from deepbures.certificates import Assumption, Certificate, as_plain, in_words
 from deepbures.cli._fit import target_of
 from deepbures.cli._messages import Invocation
 from deepbures.cli._progress import Display
 from deepbures.cli._show import show_table
 from deepbures.datasets import load_dataset, require_same_order
 from deepbures.runs import environment, plain, read_model
-from deepbures.training import Assumption, Certificate
 from deepbures.training._fit import fit_problem, fit_start
-from deepbures.training._verification import as_plain, in_words
 
 
 def run_certify(

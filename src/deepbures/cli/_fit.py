@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 import deepbures as db
+from deepbures.certificates import as_plain, in_words
 from deepbures.cli._messages import Invocation, WorkError
 from deepbures.cli._progress import Display
 from deepbures.datasets import Dataset
 from deepbures.runs import CHECKPOINT, MODEL, REPORT, REQUEST, SUMMARY, TRAJECTORY, RunFolder, environment, plain
 from deepbures.training import Progress, Snapshot
 from deepbures.training._fit import fit_problem, fit_start, fit_widths
-from deepbures.training._verification import as_plain, in_words
 
 _SECONDS_PER_CHECKPOINT = 5.0
 _NUM_RECORDS = 200

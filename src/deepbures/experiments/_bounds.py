@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepbures._checks import check_integer
+from deepbures.certificates import VISIBLE, Check, certify
 from deepbures.experiments._pieces import Finding, Keeper, Piece, compute_all
 from deepbures.experiments._setting import check_seed, listed
 from deepbures.landscape import asymptotic_rate, sharpness
 from deepbures.model import BuresWasserstein, DeepLinearNetwork, Target, initialize
-from deepbures.training import Check, certify, gradient_descent
-from deepbures.training._certify import VISIBLE
+from deepbures.training import gradient_descent
 from deepbures.training._ensemble import end_to_end_flows
 
 Floats = NDArray[np.float64]

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deepbures.certificates import certify
 from deepbures.experiments._pieces import Finding, Keeper, Piece, compute_all
 from deepbures.experiments._setting import DIM, HORIZON, zipf_target
 from deepbures.landscape import rank_k_minimizer
 from deepbures.metric import squared_bures_wasserstein_factors
 from deepbures.model import AbstractLoss, BuresWasserstein, Frobenius, Target, initialize
-from deepbures.training import certify, gradient_flow, plateaus
+from deepbures.training import gradient_flow, plateaus
 
 Floats = NDArray[np.float64]
 

@@ -2,12 +2,15 @@
 
 from deepbures.model._balanced import balanced_layers as balanced_layers
 from deepbures.model._balanced import balanced_network
+from deepbures.model._balancedness import balancedness_tolerance as balancedness_tolerance
+from deepbures.model._balancedness import relative_balancedness_gap as relative_balancedness_gap
 from deepbures.model._bures_wasserstein import BuresWasserstein
 from deepbures.model._entropic import EntropicWasserstein, SinkhornDivergence
 from deepbures.model._frobenius import Frobenius
 from deepbures.model._initialization import initialize
 from deepbures.model._initialization import perturbed_minimizers as perturbed_minimizers
 from deepbures.model._inputs import as_target as as_target
+from deepbures.model._inputs import check_pair as check_pair
 from deepbures.model._inputs import check_target as check_target
 from deepbures.model._inputs import samples_for_target as samples_for_target
 from deepbures.model._likelihood import GaussianLikelihood

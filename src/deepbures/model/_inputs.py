@@ -1,4 +1,4 @@
-"""What functions take for a target: one, or samples in place of it."""
+"""What functions take for a target, or for a network and its target."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import numpy as np
 
 from deepbures._arrays import refuse_what_is_no_array
 from deepbures._precision import is_tracer
+from deepbures.model._network import check_network
 from deepbures.model._target import Target, samples_of
 
 Array = Any
@@ -17,6 +18,16 @@ def check_target(target: Any) -> None:
         raise TypeError(
             f"target must be a Target, but a {type(target).__name__} was given. Build one with "
             "Target.from_samples, from_covariance, from_factor or from_spectrum."
+        )
+
+
+def check_pair(net: Any, target: Any) -> None:
+    """Refuse what is not a network and a target of equal dimension."""
+    check_network(net, batches=True)
+    check_target(target)
+    if net.dim != target.dim:
+        raise ValueError(
+            f"The network has {net.dim} outputs, but the target has dimension {target.dim}: they must be equal."
         )
 
 

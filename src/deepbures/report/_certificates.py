@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from deepbures.certificates import Certificate, Check, in_words, kind
 from deepbures.plot import format_number
 from deepbures.report._section import Section
-from deepbures.training import Certificate, Check, Fit
-from deepbures.training._verification import in_words, kind
+from deepbures.training import Fit
 
 
 def certificate_section(fit: Fit) -> Section:

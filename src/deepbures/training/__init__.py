@@ -1,8 +1,10 @@
 """Training: gradient flow, gradient descent, the closed form, and the records of runs."""
 
+from deepbures.certificates import Assumption as Assumption
+from deepbures.certificates import Certificate as Certificate
+from deepbures.certificates import Check as Check
+from deepbures.certificates import certify as certify
 from deepbures.training._aligned import aligned_flow
-from deepbures.training._certificate import Assumption, Certificate, Check
-from deepbures.training._certify import certify
 from deepbures.training._descent import gradient_descent
 from deepbures.training._driver import Progress as Progress
 from deepbures.training._driver import load_snapshot as load_snapshot
@@ -15,16 +17,12 @@ from deepbures.training._trajectory import Result, Trajectory
 from deepbures.training._trajectory import Snapshot as Snapshot
 
 __all__ = [
-    "Assumption",
-    "Certificate",
-    "Check",
     "FeatureDeviations",
     "Fit",
     "Plateau",
     "Result",
     "Trajectory",
     "aligned_flow",
-    "certify",
     "fit",
     "gradient_descent",
     "gradient_flow",

@@ -11,9 +11,9 @@ import optax
 
 from deepbures._checks import check_integer, check_number
 from deepbures._precision import numpy_in_numpy_out
+from deepbures.certificates import certified_step_size
 from deepbures.landscape import Problem
 from deepbures.model import AbstractLoss, DeepLinearNetwork, Target
-from deepbures.training._certify import certified_step_size
 from deepbures.training._driver import (
     DIVERGED,
     RUNNING,

@@ -4,28 +4,12 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
 
 from deepbures.landscape import Problem
 from deepbures.model import AbstractLoss, DeepLinearNetwork, Target
 
 Array = Any
 Weights = tuple[Array, ...]
-
-
-def balanced_within(net: DeepLinearNetwork) -> float:
-    """Largest ‖W_{l+1}ᵀ W_{l+1} − W_l W_lᵀ‖ relative to the largest ‖W_l‖² of a network that counts as balanced.
-
-    1e-8, or in single precision, where a balanced lift is not better than that, about 2e-6.
-    """
-    return max(1e-8, *(16 * float(np.finfo(weight.dtype).eps) for weight in net.weights))
-
-
-def largest_relative_gap(net: DeepLinearNetwork) -> float:
-    """The balancedness gap relative to the largest ‖W_l‖²; of a batch the largest."""
-    sizes = np.stack([(np.asarray(weight, np.float64) ** 2).sum((-2, -1)) for weight in net.weights])
-    largest = sizes.max(0)
-    return float(np.max(np.asarray(net.balancedness_gap()) / np.where(largest > 0, largest, 1)))
 
 
 def layer_gradients(weights: Weights, loss: AbstractLoss, target: Target) -> tuple[Weights, Array]:

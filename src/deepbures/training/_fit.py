@@ -10,6 +10,7 @@ import numpy as np
 
 from deepbures._checks import check_integer, check_number
 from deepbures._precision import numpy_in_numpy_out
+from deepbures.certificates import Certificate, Check, certificates_of, violation
 from deepbures.landscape import Problem, warn_unusable
 from deepbures.model import (
     AbstractLoss,
@@ -22,15 +23,13 @@ from deepbures.model import (
     check_target,
     initialize,
 )
-from deepbures.training._certificate import Certificate, Check
-from deepbures.training._certify import certificates_of
 from deepbures.training._descent import descend
 from deepbures.training._driver import CONVERGED, Callback, result_of
 from deepbures.training._features import FeatureDeviations, explained_variance, feature_deviations
 from deepbures.training._flow import flow
 from deepbures.training._trajectory import Result, Snapshot, Trajectory
 from deepbures.training._units import Units, units_of
-from deepbures.training._verification import hold_against, violation
+from deepbures.training._verification import hold_against
 
 Array = Any
 

@@ -11,7 +11,13 @@ import numpy as np
 from deepbures._checks import check_integer, check_number
 from deepbures._precision import any_traced, is_tracer, numpy_in_numpy_out
 from deepbures.landscape import Problem
-from deepbures.model import AbstractLoss, DeepLinearNetwork, Target
+from deepbures.model import (
+    AbstractLoss,
+    DeepLinearNetwork,
+    Target,
+    balancedness_tolerance,
+    relative_balancedness_gap,
+)
 from deepbures.training._chebyshev import RungeKuttaChebyshev
 from deepbures.training._driver import (
     CONVERGED,
@@ -26,9 +32,7 @@ from deepbures.training._driver import (
 )
 from deepbures.training._dynamics import (
     Weights,
-    balanced_within,
     curvatures,
-    largest_relative_gap,
     rate_at_the_start,
 )
 from deepbures.training._enclosure import train_enclosed
@@ -416,7 +420,7 @@ def _state(net: DeepLinearNetwork, space: str) -> tuple[Field, DeepLinearNetwork
     if space != "end-to-end":
         raise ValueError(f'space must be "layers" or "end-to-end", but {space!r} was given.')
     if not any_traced(net):
-        gap, limit = largest_relative_gap(net), balanced_within(net)
+        gap, limit = relative_balancedness_gap(net), balancedness_tolerance(net)
         if gap > limit:
             raise ValueError(
                 f"The end-to-end flow is that of balanced networks, but the balancedness gap of this one is {gap:.3g} "

@@ -10,7 +10,7 @@ import numpy as np
 
 from deepbures._checks import check_number
 from deepbures.landscape import Problem, warn_unusable
-from deepbures.model import AbstractLoss, DeepLinearNetwork, Target, check_network, check_target
+from deepbures.model import AbstractLoss, DeepLinearNetwork, Target, check_pair
 from deepbures.training._driver import (
     FINISHED,
     MAPPED,
@@ -27,16 +27,6 @@ from deepbures.training._observables import Record, observer
 from deepbures.training._trajectory import Snapshot
 
 Array = Any
-
-
-def check_pair(net: Any, target: Any) -> None:
-    """Refuse what is not a network and a target of equal dimension."""
-    check_network(net, batches=True)
-    check_target(target)
-    if net.dim != target.dim:
-        raise ValueError(
-            f"The network has {net.dim} outputs, but the target has dimension {target.dim}: they must be equal."
-        )
 
 
 def pose(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> Problem:

@@ -6,8 +6,8 @@ from typing import Any, cast
 import equinox as eqx
 import numpy as np
 
+from deepbures.certificates import STEP_SLACK, Certificate, Check
 from deepbures.model import DeepLinearNetwork
-from deepbures.training._certificate import STEP_SLACK, Certificate, Check
 
 Array = Any
 

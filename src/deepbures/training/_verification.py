@@ -1,30 +1,13 @@
-"""A run held against the certificates of its start, and certificates in words and plain values."""
+"""A run held against the certificates of its start."""
 
 import dataclasses
 import math
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 
-from deepbures.training._certificate import Assumption, Certificate, Check
+from deepbures.certificates import Certificate, Check
 from deepbures.training._trajectory import Trajectory
-
-_COMPARISONS = ("flow-authors-code",)
-
-
-def kind(certificate: Certificate) -> str:
-    """What it is worth: "guarantee", "prediction", or "comparison" (a formula reproduced, which promises nothing)."""
-    if certificate.is_guarantee:
-        return "guarantee"
-    return "comparison" if certificate.name in _COMPARISONS else "prediction"
-
-
-def in_words(assumption: Assumption) -> str:
-    """An assumption and by how much it is met or missed, or that it has no meaning from this start."""
-    if math.isnan(assumption.value) or math.isnan(assumption.limit):
-        return f"{assumption.statement}: undefined here"
-    return str(assumption).removeprefix("not met: ").removeprefix("met: ")
 
 
 def hold_against(run: Trajectory, certificates: Iterable[Certificate]) -> tuple[Check, ...]:
@@ -60,34 +43,3 @@ def _with_loss_of(check: Check, position: float) -> Check:
         return check
     first = position if check.first_violation is None else check.first_violation
     return dataclasses.replace(check, violated=True, first_violation=first, largest_ratio=math.inf)
-
-
-def violation(check: Check) -> str:
-    """What to say of a guarantee that a run violated."""
-    return (
-        f"{check}. Its assumptions hold, so this is an error of deepbures or of the theorem as stated there: please "
-        "report it, with the data, the options and the seed."
-    )
-
-
-def as_plain(certificate: Certificate, check: Check | None = None) -> dict[str, Any]:
-    """A certificate, and the run held against it, as strings, numbers and lists."""
-    step = certificate.log_max_step_size
-    entry: dict[str, Any] = {
-        "name": certificate.name,
-        "kind": kind(certificate),
-        "holds": certificate.holds,
-        "missed": [in_words(assumption) for assumption in certificate.missed],
-        "rate": certificate.rate,
-        "log10_rate": certificate.log_rate / math.log(10),
-        "max_step_size": certificate.max_step_size,
-        "log10_max_step_size": None if step is None else step / math.log(10),
-    }
-    if check is not None:
-        entry |= {
-            "applies": check.applies,
-            "reason": check.reason if certificate.holds else "its assumptions are not met",
-            "violated": check.violated,
-            "tightness": check.tightness,
-        }
-    return entry

@@ -10,9 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deepbures.model import AbstractLoss, BuresWasserstein
-from deepbures.training._certificate import Assumption, Certificate
-from deepbures.training._hypotheses import (
+from deepbures.certificates._certificate import Assumption, Certificate
+from deepbures.certificates._hypotheses import (
     Margin,
     Start,
     as_in_the_code,
@@ -26,6 +25,7 @@ from deepbures.training._hypotheses import (
     root,
     within,
 )
+from deepbures.model import AbstractLoss, BuresWasserstein
 
 _PAPER = "Bréchet, Papagiannouli, An, Montúfar (2023)"
 _DERIVED = "derived for this project"

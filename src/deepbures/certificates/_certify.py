@@ -8,12 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from deepbures._precision import any_traced, numpy_in_numpy_out
+from deepbures.certificates._certificate import Certificate
+from deepbures.certificates._hypotheses import measure
+from deepbures.certificates._theorems import theorems_of
 from deepbures.landscape import Problem
-from deepbures.model import AbstractLoss, DeepLinearNetwork, Target
-from deepbures.training._certificate import Certificate
-from deepbures.training._hypotheses import measure
-from deepbures.training._run import check_pair
-from deepbures.training._theorems import theorems_of
+from deepbures.model import AbstractLoss, DeepLinearNetwork, Target, check_pair
 
 VISIBLE = 1e-11
 """Contractions per step below this cannot be seen in double precision."""

@@ -38,7 +38,7 @@ class Assumption:
 
     Examples
     --------
-    >>> from deepbures.training import Assumption
+    >>> from deepbures.certificates import Assumption
     >>> margin = Assumption("margin c², a variance", 0.25, ">", 0.0)
     >>> margin.holds, margin.slack, str(margin)
     (True, 0.25, 'met: margin c², a variance: 0.25 > 0')

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import deepbures as db
-from deepbures.training import Assumption
+from deepbures.certificates import Assumption
 
 TARGET = db.Target.from_spectrum([4.0, 2.0, 1.0], key=0)
 EXACT, SMOOTHED = db.BuresWasserstein(), db.BuresWasserstein(0.2)

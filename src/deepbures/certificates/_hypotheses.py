@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from deepbures.certificates._certificate import Assumption
 from deepbures.landscape import Problem
-from deepbures.model import DeepLinearNetwork
-from deepbures.training._certificate import Assumption
-from deepbures.training._dynamics import balanced_within, largest_relative_gap
+from deepbures.model import DeepLinearNetwork, balancedness_tolerance, relative_balancedness_gap
 
 
 @dataclass(frozen=True)
@@ -94,8 +93,8 @@ def measure(net: DeepLinearNetwork, problem: Problem) -> Start:
         kept=float(values[k - 1]),
         left_out=float(values[k]) if k < n else 0.0,
         smallest=_smallest(w, k),
-        gap=largest_relative_gap(net),
-        balanced_within=balanced_within(net),
+        gap=relative_balancedness_gap(net),
+        balanced_within=balancedness_tolerance(net),
         sharpness=float(steepest),
         flattest=float(flattest),
         rounding=_rounding(net, problem, value),
