@@ -88,6 +88,11 @@ class Bounds:
         """Number of instances."""
         return len(self.number)
 
+    @property
+    def guarantees(self) -> tuple[str, ...]:
+        """The names of the certificates that are theorems wherever they apply; the others promise nothing."""
+        return GUARANTEES
+
     def tables(self) -> dict[str, list[dict[str, Any]]]:
         """Tightness of each certificate, and the instances."""
         rows = []

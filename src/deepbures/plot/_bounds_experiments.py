@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from deepbures.experiments import Bounds, Smoothing
-from deepbures.experiments._bounds import GUARANTEES
 from deepbures.plot._style import INK, MUTED, RUN, TARGET, THEORY, Floats, drawing, log_scale
 
 _COLORS = (RUN, THEORY, TARGET, INK)
@@ -45,7 +44,7 @@ def plot_tightness(record: Bounds) -> Figure:
         drawn = [np.maximum(record.tightness[name][seen[name]], _LEAST_SHOWN) for name in names]
         for row, (name, values) in enumerate(zip(names, drawn, strict=True)):
             heights = row + jitter.uniform(-0.22, 0.22, values.size)
-            color = RUN if name in GUARANTEES else MUTED
+            color = RUN if name in record.guarantees else MUTED
             broken = record.violated[name][seen[name]]
             axes.plot(values[~broken], heights[~broken], ".", color=color, ms=4, alpha=0.55, mew=0)
             axes.plot(values[broken], heights[broken], "X", color=THEORY, ms=6, mew=0)
