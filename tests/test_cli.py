@@ -251,9 +251,9 @@ BAD_DATA = [
     (_truncated("x.npz"), "truncated or damaged"),
     (_bytes("x.txt", b"1 2"), "cannot read 'x.txt'"),
     (_npy(np.full((3, 2), 7.0)), "The target has no variance: every feature is constant"),
-    (_npy(np.eye(3) * 1e200), "beyond the range of float64: scale the data down."),
+    (_npy(np.eye(4, 3) * 1e200), "beyond the range of float64: scale the data down."),
     (_npy(np.eye(3) * 1e308, "--covariance"), "beyond the range of float64: scale the data down."),
-    (_npy(np.eye(3) * 1e-200), "is below the range of float64, with standard deviations of at most"),
+    (_npy(np.eye(4, 3) * 1e-200), "is below the range of float64, with standard deviations of at most"),
     (lambda _: ["missing.npy"], "there is no file or folder 'missing.npy'"),
     (lambda _: ["digits", "--covariance"], "holds samples and cannot be read as a covariance matrix"),
     (lambda _: ["gaussian:dim=x"], "option dim of 'gaussian' must be a whole number"),
@@ -431,7 +431,7 @@ def test_divergence_is_a_failure_with_records(call, tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are text elsewhere")
 def test_a_file_name_that_is_no_text(call, tmp_path):
     name = os.fsdecode(b"\xff \xc3\xa9.npy")
-    np.save(tmp_path / name, np.eye(3))
+    np.save(tmp_path / name, np.eye(4, 3))
     done = call("fit", name, "--rank", 1, "--solver", "closed-form", "--out", "run", "--json")
     assert done.code == 0 and done.json["data"]["name"] == name and done.out.isascii()
     assert json.loads((tmp_path / "run" / "summary.json").read_text(encoding="utf-8")) == done.json
@@ -889,8 +889,8 @@ def test_rounding_of_a_covariance_is_taken_away_on_request(call, refused, tmp_pa
 
 
 def test_bad_input_of_distance(refused, tmp_path):
-    np.save(tmp_path / "x.npy", np.eye(3))
-    np.save(tmp_path / "y.npy", np.eye(4))
+    np.save(tmp_path / "x.npy", np.triu(np.ones((3, 3))))
+    np.save(tmp_path / "y.npy", np.triu(np.ones((4, 4))))
     np.save(tmp_path / "row.npy", np.ones(3))
     np.save(tmp_path / "skew.npy", np.array([[1.0, 1.0], [0.0, 1.0]]))
     for arguments, message in [

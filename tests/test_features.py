@@ -66,7 +66,7 @@ def test_a_dataset_has_one_name_for_each_column(field):
 def test_files_tell_the_names_and_types_of_their_columns(tmp_path):
     (tmp_path / "x.csv").write_text('a,"b, c",a\n1,2,3\n4,5,7\n')
     assert load_dataset(tmp_path / "x.csv").feature_names == ("a", "b, c", "a")
-    np.save(tmp_path / "x.npy", np.eye(3, dtype=">f4"))
+    np.save(tmp_path / "x.npy", np.eye(4, 3, dtype=">f4"))
     data = load_dataset(tmp_path / "x.npy")
     assert (data.feature_names, data.feature_dtypes) == (None, ("float32",) * 3)
     pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")

@@ -650,7 +650,7 @@ def test_warnings_of_several_threads_are_shown_once_each(call):
     ],
 )
 def test_bad_input_is_refused_before_any_work(refused, tmp_path, arguments, message):
-    np.save(tmp_path / "rows.npy", np.eye(5))
+    np.save(tmp_path / "rows.npy", np.eye(5, 3))
     assert message in refused(*arguments, "--out", "run")
     assert [path.name for path in tmp_path.iterdir()] == ["rows.npy"]
 

@@ -109,6 +109,16 @@ def rounded_message(value: Any, place: str, digits: int = 53) -> str:
     )
 
 
+def looks_like_covariance(matrix: np.ndarray) -> bool:
+    """Whether a matrix is exactly symmetric with no negative diagonal, as covariances are, and samples hardly ever."""
+    if matrix.ndim != 2 or not 1 < matrix.shape[0] == matrix.shape[1]:
+        return False
+    if (matrix[0] != matrix[:, 0]).any() or (np.diagonal(matrix) < 0).any():  # tells of nearly all samples
+        return False
+    blocks = (slice(start, start + 256) for start in range(0, len(matrix), 256))
+    return all((matrix[rows] == matrix[:, rows].T).all() for rows in blocks)
+
+
 def _is_sparse(value: Any) -> bool:
     if getattr(value, "layout", None) is not None and "torch.sparse" in str(value.layout):
         return True

@@ -234,7 +234,7 @@ def test_an_array_beside_its_mask(tmp_path, matrix):
 
 
 def test_models_are_no_data(tmp_path):
-    np.savez(tmp_path / "model.npz", weight_1=np.eye(3))
+    np.savez(tmp_path / "model.npz", weight_1=np.ones((3, 2)))
     with pytest.raises(
         ValueError, match=r"model\.npz is a model, not data\. Draw from it with deepbures sample, or name"
     ):

@@ -297,6 +297,7 @@ def sample(
 
 @app.command()
 def distance(
+    context: typer.Context,
     a: Annotated[str, typer.Argument(help=_DATA, metavar="A", autocompletion=_complete_data)],
     b: Annotated[
         str, typer.Argument(help="The same, of as many features.", metavar="B", autocompletion=_complete_data)
@@ -329,7 +330,8 @@ def distance(
         display.stage("comparing")
         from deepbures.cli._distance import run_distance
 
-        result = run_distance(a, b, chosen[0] if chosen else "samples", unbiased, header, rtol)
+        kind = chosen[0] if chosen else "samples"
+        result = run_distance(a, b, kind, unbiased, header, rtol, context.obj)
     if as_json:
         show_json(result)
     else:

@@ -5,11 +5,14 @@ import math
 from typing import Any
 
 import deepbures as db
+from deepbures.cli._messages import Invocation
 from deepbures.datasets import is_text, load_dataset, load_matrix, require_same_order
 from deepbures.runs import plain
 
 
-def run_distance(a: str, b: str, kind: str, unbiased: bool, header: bool | None, rtol: float | None) -> dict[str, Any]:
+def run_distance(
+    a: str, b: str, kind: str, unbiased: bool, header: bool | None, rtol: float | None, call: Invocation
+) -> dict[str, Any]:
     """Load both, check that they fit, and compute the distance and its square.
 
     A header is of those of the two that are text; where neither is, reading says so.
@@ -37,6 +40,7 @@ def run_distance(a: str, b: str, kind: str, unbiased: bool, header: bool | None,
         "dim": dims[0],
         "distance": math.sqrt(squared),
         "squared_distance": squared,
+        "warnings": list(call.warnings),
     }
     if kind == "samples":
         result["unbiased"] = unbiased

@@ -61,6 +61,7 @@ def run_landscape(
         "asymptotic_rate": float(db.asymptotic_rate(target, rank, chosen, depth=depth)),
         "total": points.total,
         "points": rows,
+        "warnings": list(call.warnings),
         **environment(),
     }
     if out is not None:

@@ -1,17 +1,20 @@
 """From the array of a file to a checked data set."""
 
-import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepbures._arrays import first_rounded, rounded_message
+from deepbures._arrays import first_rounded, looks_like_covariance, rounded_message
+from deepbures._warn import warn
 from deepbures.datasets import _files
 from deepbures.datasets._dataset import Dataset, row_blocks
 from deepbures.datasets._table import Table
 
 Array = NDArray[Any]
+
+AS_COVARIANCE = "covariance=True (on the command line: --covariance; of distance, --covariances)"
+"""How to say that a file holds a covariance matrix."""
 
 
 def dataset_of(table: Table, name: str, source: str, *, covariance: bool) -> Dataset:
@@ -35,6 +38,11 @@ def dataset_of(table: Table, name: str, source: str, *, covariance: bool) -> Dat
     if samples.ndim > 2:
         samples = samples.reshape(len(samples), -1)
     check_finite(samples, source, table.names)
+    if array.ndim == 2 and looks_like_covariance(samples):
+        warn(
+            f"{source!r} holds a symmetric matrix of shape {array.shape}, as covariances are, and is taken for samples "
+            f"in rows. If it is a covariance, say so: {AS_COVARIANCE}."
+        )
     if table.is_listed:
         _warn_of_row_numbers(samples, source, table.names)
     kind = "Samples" if image_shape is None else "Images"
@@ -85,8 +93,7 @@ def _check_square(array: Array, source: str) -> None:
     if array.ndim != 2 or array.shape[0] != array.shape[1] or array.size == 0:
         raise ValueError(
             f"{source!r} must hold a square matrix to be read as a covariance, but has shape {array.shape}. If it "
-            "holds samples in rows, leave covariance (on the command line: --covariance; of distance, --covariances) "
-            "out."
+            f"holds samples in rows, leave {AS_COVARIANCE} out."
         )
 
 
@@ -127,11 +134,9 @@ def _warn_of_row_numbers(samples: Array, source: str, names: tuple[str, ...] | N
     first = samples[:, 0]
     if samples.shape[1] > 1 and len(first) >= 10 and first[0] in (0, 1) and (np.diff(first) == 1).all():
         name = "" if names is None else f" ({names[0]!r})"
-        warnings.warn(
+        warn(
             f"the first column{name} of {source!r} counts the rows, and is taken for a feature. If it is a row index, "
-            "leave it out.",
-            UserWarning,
-            stacklevel=5,
+            "leave it out."
         )
 
 

@@ -1,12 +1,12 @@
 """A folder of images as a stack of arrays."""
 
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deepbures._warn import warn
 from deepbures.datasets._extras import import_extra
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -51,11 +51,9 @@ def _warn_of_other_images(folder: Path) -> None:
         subfolders
     )
     if left_out:
-        warnings.warn(
+        warn(
             f"of the images in {folder}, {' and '.join(left_out)} are not read. Convert or move them if they belong to "
-            "the data.",
-            UserWarning,
-            stacklevel=6,
+            "the data."
         )
 
 

@@ -10,7 +10,14 @@ from typing import Any
 from numpy.typing import NDArray
 
 from deepbures.datasets import _files
-from deepbures.datasets._assemble import check_dtype, check_exact, check_finite, dataset_of, in_memory_unless_large
+from deepbures.datasets._assemble import (
+    AS_COVARIANCE,
+    check_dtype,
+    check_exact,
+    check_finite,
+    dataset_of,
+    in_memory_unless_large,
+)
 from deepbures.datasets._builtin import BUILTINS, load_builtin, suggestion
 from deepbures.datasets._dataset import Dataset
 from deepbures.datasets._images import IMAGE_SUFFIXES, read_images
@@ -117,7 +124,8 @@ def load_dataset(source: str | os.PathLike[str], *, covariance: bool = False, he
     Warns
     -----
     UserWarning
-        If the first column of a table counts its rows: that may be a row index.
+        If the first column of a table counts its rows: that may be a row index. If samples are a symmetric matrix: that
+        may be a covariance. If a folder of images holds others that are not read.
     ImportError
         If an optional dependency that the source needs is not installed.
 
@@ -152,8 +160,7 @@ path to a file (.npy, .npz, .csv, .tsv, .csv.gz, .tsv.gz, .parquet) or a folder 
         data = load_builtin(name)
         if covariance and data.covariance is None:
             raise ValueError(
-                f"{source!r} holds samples and cannot be read as a covariance matrix. Leave covariance (on the "
-                "command line: --covariance; of distance, --covariances) out."
+                f"{source!r} holds samples and cannot be read as a covariance matrix. Leave {AS_COVARIANCE} out."
             )
         if header is not None:
             raise ValueError(_no_header_message(str(source)))

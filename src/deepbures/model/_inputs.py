@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from deepbures._arrays import refuse_what_is_no_array
+from deepbures._arrays import looks_like_covariance, refuse_what_is_no_array
 from deepbures._precision import is_tracer
 from deepbures.model._network import check_network
 from deepbures.model._target import Target, samples_of
@@ -44,11 +44,9 @@ def samples_for_target(given: Any) -> Array:
             f"target must be a Target, or an array or frame of samples in rows, but a {type(given).__name__} was given."
         )
     samples = samples_of(given, "target")
-    if samples.ndim == 2 and samples.shape[0] == samples.shape[1] > 1 and not is_tracer(samples):
-        values = np.asarray(samples)
-        if (values == values.T).all() and (np.diagonal(values) >= 0).all():
-            raise ValueError(
-                f"target is a symmetric matrix of shape {samples.shape}, as covariances are: pass "
-                "Target.from_covariance(target), or Target.from_samples(target) if it holds samples in rows."
-            )
+    if not is_tracer(samples) and looks_like_covariance(np.asarray(samples)):
+        raise ValueError(
+            f"target is a symmetric matrix of shape {samples.shape}, as covariances are: pass "
+            "Target.from_covariance(target), or Target.from_samples(target) if it holds samples in rows."
+        )
     return samples
