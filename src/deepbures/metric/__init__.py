@@ -12,6 +12,7 @@ from deepbures.metric._mixed import bures_wasserstein_distance_mixed, squared_bu
 from deepbures.metric._nearest import NearestCovariance, nearest_covariance
 from deepbures.metric._nearest import checked_covariances as checked_covariances
 from deepbures.metric._pairwise import (
+    pairwise,
     pairwise_bures_wasserstein_distance,
     pairwise_bures_wasserstein_distance_factors,
     pairwise_squared_bures_wasserstein,
@@ -25,6 +26,7 @@ __all__ = [
     "bures_wasserstein_distance_factors",
     "bures_wasserstein_distance_mixed",
     "nearest_covariance",
+    "pairwise",
     "pairwise_bures_wasserstein_distance",
     "pairwise_bures_wasserstein_distance_factors",
     "pairwise_squared_bures_wasserstein",
