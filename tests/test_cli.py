@@ -640,7 +640,7 @@ def test_a_run_that_is_interrupted_again_and_again(call, tmp_path, monkeypatch, 
 
     arguments = ["fit", SMALL, "--rank", 2, "--depth", 2, "--solver", solver, "--out"]
     assert call(*arguments, "whole").code == 0
-    monkeypatch.setattr("deepbures.training._driver._SECONDS_PER_CALLBACK", 0.0)
+    monkeypatch.setattr("deepbures.training._host._SECONDS_PER_CALLBACK", 0.0)
     watch = _fit._Watcher.__call__
     positions: list[float] = []
 
@@ -680,7 +680,7 @@ def test_ctrl_c_before_training_begins(call, tmp_path, monkeypatch):
 
 def test_a_checkpoint_that_cannot_be_written_is_a_warning(call, tmp_path, monkeypatch):
     monkeypatch.setattr("deepbures.cli._fit._SECONDS_PER_CHECKPOINT", 0.0)
-    monkeypatch.setattr("deepbures.training._driver._SECONDS_PER_CALLBACK", 0.0)
+    monkeypatch.setattr("deepbures.training._host._SECONDS_PER_CALLBACK", 0.0)
     replace = os.replace
 
     def full(source: Path, target: Path) -> None:

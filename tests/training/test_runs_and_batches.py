@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import deepbures as db
-from deepbures.training import _driver as driver
+from deepbures.training import _host as host
 from deepbures.training import load_snapshot, save_snapshot
 
 from .problems import BASIS, SPECTRUM, TARGET, assert_same_bits, orthonormal, unbalanced
@@ -209,7 +209,7 @@ class Interrupt:
 @pytest.mark.parametrize("name", long_runs())
 def test_an_interrupted_run_goes_on_to_the_same_bits(name, rng, tmp_path, monkeypatch):
     """Interrupted, saved, loaded, resumed, twice in a row: weights and records as without."""
-    monkeypatch.setattr(driver, "_SECONDS_PER_CALLBACK", 0.0)
+    monkeypatch.setattr(host, "_SECONDS_PER_CALLBACK", 0.0)
     run = functools.partial(long_runs()[name], starts(rng)[0], record=("weights", "rank"))
     whole = run()
     assert_same_bits(whole, run())
@@ -232,7 +232,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(name, rng, tmp_path, monkey
 
 
 def test_an_interrupted_batch_goes_on_to_the_same_bits(rng, tmp_path, monkeypatch):
-    monkeypatch.setattr(driver, "_SECONDS_PER_CALLBACK", 0.0)
+    monkeypatch.setattr(host, "_SECONDS_PER_CALLBACK", 0.0)
     batch = db.stack_networks(starts(rng))
     whole = DESCENT(batch, TARGET, record=("weights", "rank"))
     part = DESCENT(batch, TARGET, record=("weights", "rank"), callback=Interrupt(3))
@@ -255,7 +255,7 @@ def test_a_snapshot_of_another_run_is_refused(rng):
 
 @METHODS
 def test_a_snapshot_of_the_same_run_recorded_otherwise_is_refused(run, rng, monkeypatch):
-    monkeypatch.setattr(driver, "_SECONDS_PER_CALLBACK", 0.0)
+    monkeypatch.setattr(host, "_SECONDS_PER_CALLBACK", 0.0)
     net = starts(rng)[0]
     part = run(net, TARGET, callback=Interrupt(4))
     with pytest.raises(
@@ -270,7 +270,7 @@ def test_a_snapshot_of_the_same_run_recorded_otherwise_is_refused(run, rng, monk
 
 
 def test_progress_tells_where_the_run_is(rng, monkeypatch):
-    monkeypatch.setattr(driver, "_SECONDS_PER_CALLBACK", 0.0)
+    monkeypatch.setattr(host, "_SECONDS_PER_CALLBACK", 0.0)
     told = []
     run = DESCENT(starts(rng)[0], TARGET, callback=told.append)
     positions = [progress.position for progress in told]

@@ -1,7 +1,7 @@
 """Gradient descent with finite steps."""
 
 import warnings
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -14,22 +14,16 @@ from deepbures._precision import numpy_in_numpy_out
 from deepbures.certificates import certified_step_size
 from deepbures.landscape import Problem
 from deepbures.model import AbstractLoss, DeepLinearNetwork, Target
-from deepbures.training._driver import (
-    DIVERGED,
-    RUNNING,
-    Callback,
-    Goal,
-    Method,
-    State,
-    batch_axes,
-    is_traced,
-    result_of,
-)
+from deepbures.training._batches import batch_axes, is_traced, member
 from deepbures.training._dynamics import Weights, curvatures, layer_gradients, sum_of_squares
 from deepbures.training._enclosure import train_enclosed
+from deepbures.training._host import Callback
+from deepbures.training._method import AbstractMethod, Goal, State
 from deepbures.training._observables import Record
+from deepbures.training._result import Result, choose
 from deepbures.training._run import pose, train
-from deepbures.training._trajectory import Snapshot, Trajectory
+from deepbures.training._snapshot import Snapshot
+from deepbures.training._trajectory import Trajectory
 
 Array = Any
 
@@ -83,9 +77,10 @@ class _Accelerated(eqx.Module):
         return tuple(p + beta * d for p, d in zip(point, travel, strict=True)), (point, age)
 
 
-class Descent(Method):
+class Iteration(AbstractMethod):
     """Full-batch descent; `position` counts steps."""
 
+    unit: ClassVar[str] = "step"
     rule: _Plain | _Optax | _Accelerated
 
     def start(self, weights: Weights, goal: Goal) -> State:
@@ -97,8 +92,7 @@ class Descent(Method):
         bottleneck = min(weights[0].shape[-1], *(weight.shape[-2] for weight in weights))
         reached = depth * bottleneck ** (1 - 1 / depth) * goal.target.trace ** (1 / depth)
         limit = 1e4 * (sum_of_squares(weights) + reached)
-        zero = jnp.zeros((), jnp.int32)
-        return State(zero, zero, weights, (self.rule.init(weights), limit.astype(dtype)), zero)
+        return State.at_start(weights, (self.rule.init(weights), limit.astype(dtype)), jnp.int32)
 
     def advance(self, state: State, begin: Array, mark: Array, budget: Array | None, goal: Goal) -> State:
         """The compiled loop: to the mark or the budget; divergence is seen before it is stepped into."""
@@ -110,24 +104,24 @@ class Descent(Method):
         def go_on(carry: Any) -> Array:
             # With a budget the length is the same for a whole batch (which spares a copy of all weights a step), and
             # the host looks at the status after each call. Without one, nobody does: the loop must.
-            iteration, _, _, _, status = carry
-            return iteration < count if budget is not None else (iteration < count) & (status == RUNNING)
+            iteration, _, _, _, result = carry
+            return iteration < count if budget is not None else (iteration < count) & (result == Result.running)
 
         def step(carry: Any) -> Any:
-            iteration, position, weights, inner, status = carry
+            iteration, position, weights, inner, result = carry
             gradients, _ = layer_gradients(weights, goal.loss, goal.target)
             moved, moved_inner = self.rule.move(gradients, inner, weights)
             sound = sum_of_squares(moved) <= limit  # False for NaN
-            active = sound & (status == RUNNING)
+            active = sound & (result == Result.running)
             keep = lambda new, old: jnp.where(active, new, old)  # noqa: E731
             weights = jax.tree.map(keep, moved, weights)
             inner = jax.tree.map(keep, moved_inner, inner)
-            status = jnp.where(sound | (status != RUNNING), status, DIVERGED).astype(status.dtype)
-            return iteration + 1, position + active.astype(position.dtype), weights, inner, status
+            result = choose(sound | (result != Result.running), result, Result.diverged)
+            return iteration + 1, position + active.astype(position.dtype), weights, inner, result
 
-        carry = (jnp.zeros((), jnp.int32), state.position, state.weights, state.inner[0], state.status)
-        _, position, weights, inner, status = jax.lax.while_loop(go_on, step, carry)
-        return State(position, position, weights, (inner, limit), status)
+        carry = (jnp.zeros((), jnp.int32), state.position, state.weights, state.inner[0], state.result)
+        _, position, weights, inner, result = jax.lax.while_loop(go_on, step, carry)
+        return State(position, position, weights, (inner, limit), result)
 
 
 STEP_SIZES = ("sharpness", "certified", "accelerated")
@@ -146,8 +140,7 @@ def _certified(net: DeepLinearNetwork, problem: Problem) -> float:
     size, weight_axes, target_axes = batch_axes(net, problem.target)
     if size is None:
         return certified_step_size(net, problem)
-    row = lambda leaf, i: leaf[i] if eqx.is_array(leaf) else leaf  # noqa: E731
-    pick = lambda tree, axes, i: tree if axes is None else jax.tree.map(lambda leaf: row(leaf, i), tree)  # noqa: E731
+    pick = lambda tree, axes, i: tree if axes is None else member(tree, i)  # noqa: E731
     return min(certified_step_size(pick(net, weight_axes, i), pick(problem, target_axes, i)) for i in range(size))
 
 
@@ -356,7 +349,7 @@ def _descend(
 ) -> Trajectory:
     rule = _rule(step_size, net, problem)
     outcome, network, method = train(
-        lambda goal: Descent(rule(goal)), net, problem, marks, tolerance, record, callback, resume
+        lambda goal: Iteration(rule(goal)), net, problem, marks, tolerance, record, callback, resume
     )
     eta = method.rule.step_size if isinstance(method.rule, _Plain) else None
     times = (
@@ -371,6 +364,6 @@ def _descend(
         network,
         problem.minimal_value,
         eta,
-        result_of(outcome.state.status),
+        outcome.state.result,
         outcome.snapshot,
     )

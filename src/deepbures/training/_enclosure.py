@@ -10,7 +10,7 @@ import numpy as np
 from deepbures._precision import any_traced
 from deepbures.landscape import Problem
 from deepbures.model import DeepLinearNetwork, Target
-from deepbures.training._driver import Callback, Progress
+from deepbures.training._host import Callback
 from deepbures.training._observables import DEFAULT_RECORD, Record
 from deepbures.training._trajectory import Trajectory
 
@@ -53,14 +53,13 @@ class Enclosure(NamedTuple):
     def told(self, callback: Callback) -> Callback:
         """A callback of the whole space, for runs of the subspace."""
         rest = float(self.rest)
-        return lambda state: callback(
-            Progress(
-                state.position,
-                state.end,
-                state.loss + rest,
-                state.excess,
-                state.minimal_loss + rest,
-                state.snapshot,
+        ratio = self.tolerance_ratio
+        return lambda progress: callback(
+            progress._replace(
+                loss=progress.loss + rest,
+                minimal_loss=progress.minimal_loss + rest,
+                relative_excess=progress.relative_excess / ratio,
+                tolerance=progress.tolerance / ratio,
             )
         )
 

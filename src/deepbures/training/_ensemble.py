@@ -16,10 +16,10 @@ from threadpoolctl import threadpool_limits
 from deepbures.landscape import Problem
 from deepbures.model import AbstractLoss, Target
 from deepbures.training._chebyshev import RungeKuttaChebyshev
-from deepbures.training._driver import FINISHED, RUNNING, Goal, State
 from deepbures.training._fields import EndToEndField
-from deepbures.training._flow import STIFF, Flow
-from deepbures.training._trajectory import Result
+from deepbures.training._flow import STIFF, Integration
+from deepbures.training._method import Goal, State
+from deepbures.training._result import Result, choose, code_of
 
 Array = Any
 
@@ -52,9 +52,9 @@ class _Settings(eqx.Module):
     atol: Array
     first_step: Array
 
-    def flow(self, solver: Any, least: float) -> Flow:
+    def flow(self, solver: Any, least: float) -> Integration:
         looser = max(least / self.rtol, 1.0)
-        return Flow(self.field, solver, self.rtol * looser, self.atol * looser, self.first_step, 1_000_000)
+        return Integration(self.field, solver, self.rtol * looser, self.atol * looser, self.first_step, 1_000_000)
 
 
 def _observe(settings: _Settings, state: State, goal: Goal) -> tuple[Array, ...]:
@@ -67,7 +67,7 @@ def _observe(settings: _Settings, state: State, goal: Goal) -> tuple[Array, ...]
 
 
 def _run(w: Array, settings: _Settings, marks: tuple[Array, Array | None], goal: Goal) -> Any:
-    def scan(flow: Flow, state: State, marks: Array) -> Any:
+    def scan(flow: Integration, state: State, marks: Array) -> Any:
         def to_mark(state: State, mark: Array) -> Any:
             state = flow.advance(state, state.position, mark, None, goal)
             return state, _observe(settings, state, goal)
@@ -143,6 +143,6 @@ def end_to_end_flows(
             settings = _Settings(field, rtol, jnp.asarray(rtol * scale), jnp.asarray(0.01 / speed[i]))
             marks = (jnp.asarray(early_marks[i]), jnp.asarray(late_marks[i]) if late else None)
             records, state = _compiled(jnp.asarray(starts[i]), settings, marks, goal)
-            status = jnp.where(state.status == RUNNING, FINISHED, state.status)
+            status = code_of(choose(state.is_running, Result.finished, state.result))
             runs.append(tuple(np.asarray(x) for x in (*records, state.steps, status, state.weights[0])))
         return Ensemble(*(np.stack(column) for column in zip(*runs, strict=True)))

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from typing import Any
+from typing import Any, cast
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -24,10 +24,12 @@ from deepbures.model import (
     initialize,
 )
 from deepbures.training._descent import descend
-from deepbures.training._driver import CONVERGED, Callback, result_of
 from deepbures.training._features import FeatureDeviations, explained_variance, feature_deviations
 from deepbures.training._flow import flow
-from deepbures.training._trajectory import Result, Snapshot, Trajectory
+from deepbures.training._host import Callback
+from deepbures.training._result import Result
+from deepbures.training._snapshot import Snapshot
+from deepbures.training._trajectory import Trajectory
 from deepbures.training._units import Units, units_of
 from deepbures.training._verification import hold_against
 
@@ -236,7 +238,7 @@ def fit(
     options: dict[str, Any] = {
         "tolerance": tolerance,
         "num_records": num_records,
-        "callback": units.of_callback(callback, is_flow=solver == "flow"),
+        "callback": units.of_callback(callback),
         "resume": resume,
     }
     natural = natural_horizon(*extremes)
@@ -338,7 +340,7 @@ def _report(
         unusable_modes=problem.unusable_modes(),
         horizon=limit,
         trajectory=trajectory,
-        result=result_of(jnp.asarray(CONVERGED)) if trajectory is None else trajectory.result,
+        result=cast(Any, Result.converged) if trajectory is None else trajectory.result,
         certificates=certificates,
         checks=checks,
     )

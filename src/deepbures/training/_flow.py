@@ -1,6 +1,6 @@
 """Gradient flow: descent in the limit of small steps, integrated adaptively."""
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import diffrax
 import equinox as eqx
@@ -19,17 +19,6 @@ from deepbures.model import (
     relative_balancedness_gap,
 )
 from deepbures.training._chebyshev import RungeKuttaChebyshev
-from deepbures.training._driver import (
-    CONVERGED,
-    MAX_STEPS,
-    RUNNING,
-    STALLED,
-    Callback,
-    Goal,
-    Method,
-    State,
-    result_of,
-)
 from deepbures.training._dynamics import (
     Weights,
     curvatures,
@@ -37,9 +26,13 @@ from deepbures.training._dynamics import (
 )
 from deepbures.training._enclosure import train_enclosed
 from deepbures.training._fields import EndToEndField, Field, LayerField
+from deepbures.training._host import Callback
+from deepbures.training._method import AbstractMethod, Goal, State
 from deepbures.training._observables import Record
+from deepbures.training._result import Result, choose
 from deepbures.training._run import pose, train
-from deepbures.training._trajectory import Snapshot, Trajectory
+from deepbures.training._snapshot import Snapshot
+from deepbures.training._trajectory import Trajectory
 
 Array = Any
 
@@ -53,12 +46,13 @@ class _FlowState(eqx.Module):
     attempts: Array
 
 
-class Flow(Method):
+class Integration(AbstractMethod):
     """Gradient flow by a diffrax solver, stepped one at a time so that a run can stop and go on anywhere.
 
     It has converged at the first step after which the excess is within the tolerance.
     """
 
+    unit: ClassVar[str] = "time"
     field: Field
     solver: diffrax.AbstractSolver[Any]
     rtol: float
@@ -92,8 +86,8 @@ class Flow(Method):
             self._terms, zero, first, weights, first, args, self.solver.func, self.solver.error_order(self._terms)
         )
         solver = self.solver.init(self._terms, zero, first, weights, args)
-        count = jnp.zeros((), jnp.int32)
-        return State(zero, count, weights, _FlowState(first, solver, controller, count), count)
+        inner = _FlowState(first, solver, controller, jnp.zeros((), jnp.int32))
+        return State.at_start(weights, inner, zero.dtype)
 
     def advance(self, state: State, begin: Array, mark: Array, budget: Array | None, goal: Goal) -> State:
         """Adaptive steps, the last of which ends exactly at the mark."""
@@ -103,7 +97,7 @@ class Flow(Method):
         order: Any = self.solver.error_order(self._terms)
 
         def go_on(s: State) -> Array:
-            return (s.position < mark) & (s.status == RUNNING) & (s.inner.attempts < until)
+            return (s.position < mark) & s.is_running & (s.inner.attempts < until)
 
         def step(s: State) -> State:
             inner = s.inner
@@ -122,27 +116,28 @@ class Flow(Method):
             accepted = lambda new, old: jax.tree.map(lambda a, b: jnp.where(keep, a, b), new, old)  # noqa: E731
             position = jnp.where(keep, end, s.position)
             steps = s.steps + keep.astype(s.steps.dtype)
-            status = jnp.where(steps >= self.max_steps, MAX_STEPS, s.status)
+            result = choose(steps >= self.max_steps, Result.max_steps, s.result)
             smallest = 4 * jnp.finfo(position.dtype).eps * jnp.maximum(position, self.first_step)
-            status = jnp.where((proposed < smallest) | ~jnp.isfinite(proposed), STALLED, status)
+            result = choose((proposed < smallest) | ~jnp.isfinite(proposed), Result.stalled, result)
             following = _FlowState(proposed, accepted(solver, inner.solver), controller, inner.attempts + 1)
             weights = accepted(moved, s.weights)
             excess = goal.problem.excess(self.field.end_to_end(weights))
-            status = jnp.where(excess <= goal.tolerance, CONVERGED, status)
-            return State(position, steps, weights, following, status.astype(s.status.dtype))
+            result = choose(excess <= goal.tolerance, Result.converged, result)
+            return State(position, steps, weights, following, result)
 
-        result: State = jax.lax.while_loop(go_on, step, state)
-        return result
+        moved: State = jax.lax.while_loop(go_on, step, state)
+        return moved
 
 
-class Relay(Method):
+class Relay(AbstractMethod):
     """An accurate method for the fast first phase, a stabilized one from `switch` on, when the slow modes are left.
 
     The conserved quantities drift where the gradient is large, which is before the switch; the cost lies after it.
     """
 
-    first: Flow
-    second: Flow
+    unit: ClassVar[str] = "time"
+    first: Integration
+    second: Integration
     switch: Array
 
     def network(self, weights: Weights) -> DeepLinearNetwork:
@@ -378,11 +373,11 @@ def _integrate(
 
     field, state = _state(net, space)
 
-    def make(goal: Goal) -> Flow | Relay:
+    def make(goal: Goal) -> Integration | Relay:
         scale = jnp.asarray(goal.problem.largest_deviation) ** (1 / len(state.weights))
         level = rtol * jnp.where(scale > 0, scale, 1) if atol is None else jnp.asarray(atol, scale.dtype)
         fastest = jnp.max(jnp.asarray(speed))
-        by = lambda chosen, rtol, atol: Flow(field, chosen, rtol, atol, 0.01 / fastest, max_steps)  # noqa: E731
+        by = lambda chosen, rtol, atol: Integration(field, chosen, rtol, atol, 0.01 / fastest, max_steps)  # noqa: E731
         if only is not None:
             return by(only, rtol, level)
         ordinary = by(diffrax.Dopri8(), rtol, level)
@@ -399,7 +394,7 @@ def _integrate(
         network,
         problem.minimal_value,
         None,
-        result_of(outcome.state.status),
+        outcome.state.result,
         outcome.snapshot,
     )
 

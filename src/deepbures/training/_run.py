@@ -11,20 +11,12 @@ import numpy as np
 from deepbures._checks import check_number
 from deepbures.landscape import Problem, warn_unusable
 from deepbures.model import AbstractLoss, DeepLinearNetwork, Target, check_pair
-from deepbures.training._driver import (
-    FINISHED,
-    MAPPED,
-    RUNNING,
-    Callback,
-    Goal,
-    Outcome,
-    batch_axes,
-    is_traced,
-    run_on_host,
-    run_traced,
-)
+from deepbures.training._batches import MAPPED, batch_axes, is_traced
+from deepbures.training._host import Callback, run_on_host
+from deepbures.training._loop import Outcome, run_traced
+from deepbures.training._method import Goal
 from deepbures.training._observables import Record, observer
-from deepbures.training._trajectory import Snapshot
+from deepbures.training._snapshot import Snapshot
 
 Array = Any
 
@@ -72,8 +64,6 @@ def train(
                 "Inside a JAX transformation, map over the batch with jax.vmap instead of passing a batch."
             )
         outcome = run_traced(method, weights, goal, jnp.asarray(marks), observables)
-        status = jnp.where(outcome.state.status == RUNNING, FINISHED, outcome.state.status)
-        outcome = outcome._replace(state=eqx.tree_at(lambda s: s.status, outcome.state, status))
     else:
         warn_unusable(problem)
         axes = None if size is None else (method_axes, weight_axes, goal_axes)

@@ -8,49 +8,10 @@ import numpy as np
 
 from deepbures.certificates import STEP_SLACK, Certificate, Check
 from deepbures.model import DeepLinearNetwork
+from deepbures.training._result import Result
+from deepbures.training._snapshot import Snapshot
 
 Array = Any
-
-
-class Result(eqx.Enumeration):
-    """How a run ended. The text says what to do where it did not converge.
-
-    Examples
-    --------
-    >>> import deepbures as db
-    >>> start = db.initialize((1, 2), key=0)
-    >>> target = db.Target.from_spectrum([2.0, 1.0])
-    >>> run = db.gradient_descent(start, target, db.BuresWasserstein(), num_steps=3, step_size=1e-3)
-    >>> bool(run.result == db.Result.finished)
-    True
-    """
-
-    running = "The run is not finished."
-    converged = "Converged: the excess over the theoretical minimum fell below the tolerance."
-    stationary = (
-        "Stopped at a critical point above the minimum: the gradient vanished, the excess did not. Start from another "
-        "network, or perturb this one (a saddle is left along a direction of negative curvature)."
-    )
-    finished = (
-        "The whole horizon or number of steps was run without reaching the tolerance: allow more, or continue from "
-        ".network."
-    )
-    diverged = "Diverged: the loss grew beyond bounds. Use a smaller step size (the stability limit is 2/sharpness)."
-    stalled = (
-        "The solver's step size collapsed: the flow meets a kink of the loss here. Smooth the loss (tau > 0) or move "
-        "the start."
-    )
-    max_steps = "The solver took max_steps steps before the horizon: raise max_steps, or continue from .network."
-    interrupted = (
-        "Interrupted: the records so far are kept. Continue with resume=trajectory.snapshot and the same arguments."
-    )
-
-
-class Snapshot(eqx.Module):
-    """Everything needed to continue a run with the same bits: the solver's state and the records so far."""
-
-    leaves: tuple[Array, ...]
-    records: dict[str, Array]
 
 
 class Trajectory(eqx.Module):

@@ -14,7 +14,7 @@ import optax
 
 from deepbures._precision import times_power_of_two
 from deepbures.model import AbstractLoss, DeepLinearNetwork, Target
-from deepbures.training._driver import Callback, Progress
+from deepbures.training._host import Callback, Progress
 from deepbures.training._trajectory import Trajectory
 
 Array = Any
@@ -75,21 +75,20 @@ class Units(NamedTuple):
         """A curvature or a rate in user's units."""
         return curvature if self.are_the_users else times_power_of_two(curvature, self.curvature)
 
-    def of_callback(self, callback: Callback | None, *, is_flow: bool) -> Callback | None:
+    def of_callback(self, callback: Callback | None) -> Callback | None:
         """A callback that is told of progress in user's units."""
         if callback is None or self.are_the_users:
             return callback
-        position = -self.curvature if is_flow else 0
 
         def tell(progress: Progress) -> None:
+            position = -self.curvature if progress.unit == "time" else 0
             callback(
-                Progress(
-                    _number(progress.position, position),
-                    _number(progress.end, position),
-                    _number(progress.loss, self.loss),
-                    _number(progress.excess, self.loss),
-                    _number(progress.minimal_loss, self.loss),
-                    progress.snapshot,
+                progress._replace(
+                    position=_number(progress.position, position),
+                    end=_number(progress.end, position),
+                    loss=_number(progress.loss, self.loss),
+                    excess=_number(progress.excess, self.loss),
+                    minimal_loss=_number(progress.minimal_loss, self.loss),
                 )
             )
 
