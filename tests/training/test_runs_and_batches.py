@@ -10,7 +10,8 @@ import pytest
 
 import deepbures as db
 from deepbures.training import _host as host
-from deepbures.training import load_snapshot, save_snapshot
+from deepbures.training import load_snapshot, name_of, save_snapshot
+from deepbures.training._result import NAMES, choose
 
 from .problems import BASIS, SPECTRUM, TARGET, assert_same_bits, orthonormal, unbalanced
 
@@ -206,6 +207,11 @@ class Interrupt:
             raise KeyboardInterrupt
 
 
+def interrupt_after_a_third(progress):
+    if 3 * progress.position > progress.end:
+        raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize("name", long_runs())
 def test_an_interrupted_run_goes_on_to_the_same_bits(name, rng, tmp_path, monkeypatch):
     """Interrupted, saved, loaded, resumed, twice in a row: weights and records as without."""
@@ -257,7 +263,7 @@ def test_a_snapshot_of_another_run_is_refused(rng):
 def test_a_snapshot_of_the_same_run_recorded_otherwise_is_refused(run, rng, monkeypatch):
     monkeypatch.setattr(host, "_SECONDS_PER_CALLBACK", 0.0)
     net = starts(rng)[0]
-    part = run(net, TARGET, callback=Interrupt(4))
+    part = run(net, TARGET, callback=interrupt_after_a_third)
     with pytest.raises(
         ValueError, match=r"holds the records .*effective_rank.* but excess, gradient_norm, loss, rank were"
     ):
@@ -269,6 +275,40 @@ def test_a_snapshot_of_the_same_run_recorded_otherwise_is_refused(run, rng, monk
         run(net, TARGET, resume=part.snapshot, **other)
 
 
+def test_files_of_snapshots_say_by_name_how_runs_ended(rng, tmp_path, monkeypatch):
+    """Whatever the numbers of the results are in the version that reads them, also of files that have no names."""
+    monkeypatch.setattr(host, "_SECONDS_PER_CALLBACK", 0.0)
+    part = DESCENT(starts(rng)[0], TARGET, callback=Interrupt(2))
+    save_snapshot(part.snapshot, tmp_path / "run.npz")
+    with np.load(tmp_path / "run.npz") as archive:
+        arrays = dict(archive)
+    names = arrays.pop("results").tolist()
+    assert names[int(part.snapshot.leaves[-1])] == "running" and len(names) == len(db.Result)
+
+    def goes_on(**changed):
+        np.savez(tmp_path / "other.npz", **arrays | changed)
+        return DESCENT(starts(np.random.default_rng(20230303))[0], TARGET, resume=load_snapshot(tmp_path / "other.npz"))
+
+    last = max(name for name in arrays if name.startswith("state_"))
+    whole = DESCENT(starts(np.random.default_rng(20230303))[0], TARGET)
+    assert_same_bits(goes_on(), whole)
+    assert_same_bits(goes_on(results=np.array(names[::-1]), **{last: np.int32(len(names) - 1)}), whole)
+    assert goes_on(results=np.array(names[::-1]), **{last: np.int32(names[::-1].index("stalled"))}).result == (
+        db.Result.stalled
+    )
+    with pytest.raises(ValueError, match="of another version of deepbures: it knows the results lost, which"):
+        goes_on(results=np.array(["running", "lost"]))
+    with pytest.raises(ValueError, match="The snapshot is damaged: it has the codes 9 for how runs ended"):
+        goes_on(**{last: np.int32(9)})
+
+
+def test_results_have_their_names_and_batches_of_them():
+    assert {str(name_of(getattr(db.Result, name))) for name in NAMES} == set(NAMES)
+    assert len(NAMES) == len(db.Result)
+    both = choose(np.array([True, False]), db.Result.diverged, db.Result.running)
+    assert name_of(both).tolist() == ["diverged", "running"]
+
+
 def test_progress_tells_where_the_run_is(rng, monkeypatch):
     monkeypatch.setattr(host, "_SECONDS_PER_CALLBACK", 0.0)
     told = []
@@ -278,6 +318,7 @@ def test_progress_tells_where_the_run_is(rng, monkeypatch):
     assert {progress.end for progress in told} == {60.0}
     assert told[-1].loss == run.losses[-1] and told[-1].excess == run.excess[-1]
     assert {progress.minimal_loss for progress in told} == {float(run.minimal_loss)}
+    assert {progress.unit for progress in told} == {"step"} and told[-1].share == 1.0
     # A snapshot taken on the way continues to the same end.
     middle = told[len(told) // 2].snapshot
     assert_same_bits(DESCENT(starts(np.random.default_rng(20230303))[0], TARGET, resume=middle()), run)

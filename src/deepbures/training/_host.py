@@ -96,7 +96,7 @@ class _HostRun:
     def restore(self, snapshot: Snapshot, fresh: State, names: set[str]) -> State:
         """The state of a snapshot, whose records become those of this run."""
         state, axis = snapshot.state_like(fresh), self.calls.batch_axes
-        for i in range(check_records(snapshot, names, self.marks, axis=axis)):
+        for i in range(check_records(snapshot, state, names, self.marks, axis=axis)):
             self.rows.append(jax.tree.map(lambda leaf, i=i: np.take(leaf, i, axis=axis), dict(snapshot.records)))
         return state
 

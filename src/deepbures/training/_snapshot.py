@@ -69,7 +69,7 @@ class Snapshot(eqx.Module):
         return today[codes]
 
 
-def check_records(snapshot: Snapshot, names: set[str], marks: np.ndarray, *, axis: int) -> int:
+def check_records(snapshot: Snapshot, state: State, names: set[str], marks: np.ndarray, *, axis: int) -> int:
     """How many records a snapshot has; refused if they are not those of a run with these names and marks."""
     held = set(snapshot.records) - {"_position", "_steps"}
     if held != names:
@@ -79,9 +79,10 @@ def check_records(snapshot: Snapshot, names: set[str], marks: np.ndarray, *, axi
         )
     positions = np.asarray(snapshot.records["_position"])
     count = int(positions.shape[axis])
-    # Up to the last record some run of a batch was still going, and that one was at the mark.
-    furthest = positions.max(tuple(range(axis)))[:-1]
-    if count > marks.size or not np.allclose(furthest, marks[: count - 1]):
+    # As long as some run of a batch goes on, that one is at the mark; the last record may be where the last one ended.
+    at_marks = count if bool(np.asarray(state.is_running).any()) else count - 1
+    furthest = positions.max(tuple(range(axis)))[:at_marks]
+    if count > marks.size or not np.allclose(furthest, marks[:at_marks]):
         raise ValueError(
             "The snapshot does not belong to this run: it was recorded at other steps or times. Resume with the same "
             "num_steps or horizon, and the same records."
