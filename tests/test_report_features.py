@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import deepbures as db
+from deepbures._words import in_percent
 from deepbures.datasets import Dataset
 from deepbures.report import render_report
 from deepbures.training import FeatureDeviations
-from deepbures.training._features import in_percent
 
 
 def closed_form(covariance, rank, **options):

@@ -144,6 +144,29 @@ def test_a_singular_target_whose_rank_is_reached_has_the_minimum_zero(solver, ra
     np.testing.assert_allclose(covariance(fitted), target.matmul(np.eye(8)), atol=5e-3)
 
 
+@pytest.mark.parametrize(
+    "spectrum, options",
+    [
+        ([4.0, 2.0, 0.0, 0.0], {"loss": "frobenius"}),  # L* = 0: relative to the loss of zero, Σ λ² = 20
+        ([4.0, 2.0, 0.0, 0.0], {}),  # Σ λ = 6
+        ([4.0, 2.0, 1.0, *[0.1] * 9], {"loss": "frobenius"}),  # trained in a subspace, where L* is another
+        ([4e-140, 2e-140, 1e-140, 1e-140], {"loss": "frobenius"}),  # computed in other units
+    ],
+)
+def test_progress_tells_the_relative_excess_of_the_fit(spectrum, options, monkeypatch):
+    monkeypatch.setattr("deepbures.training._host._SECONDS_PER_CALLBACK", 0.0)
+    told = []
+    target = db.Target.from_spectrum(spectrum, key=0)
+    fitted = db.fit(target, 2, solver="descent", num_steps=3, num_records=2, callback=told.append, **options)
+    degree = 2 if options else 1
+    least = np.sum(np.array(spectrum[2:]) ** degree)
+    reference = least if least else np.sum(np.array(spectrum) ** degree)
+    last = told[-1]
+    np.testing.assert_allclose(last.relative_excess, float(fitted.final_loss - least) / reference, 1e-6, 1e-12)
+    np.testing.assert_allclose(last.relative_excess, fitted.relative_excess, rtol=1e-12)
+    np.testing.assert_allclose([last.tolerance, last.share], [1e-7, 1.0], rtol=1e-12)
+
+
 def test_what_theory_says_of_the_problem():
     fitted = db.fit(TARGET, RANK, depth=2, solver="closed-form")
     np.testing.assert_allclose(fitted.sharpness, 2 * 2 * np.sqrt(4.0), rtol=1e-13)

@@ -77,22 +77,13 @@ class FitRequest:
 class _Watcher:
     """Shows how far training is, and writes a checkpoint every few seconds."""
 
-    def __init__(
-        self, folder: RunFolder, request: FitRequest, scale: float, display: Display, call: Invocation
-    ) -> None:
-        self.folder, self.scale, self.display, self.call = folder, scale, display, call
-        self.unit = "time" if request.solver == "flow" else "step"
-        self.tolerance = request.tolerance
+    def __init__(self, folder: RunFolder, display: Display, call: Invocation) -> None:
+        self.folder, self.display, self.call = folder, display, call
         self.last = time.monotonic()
 
     def __call__(self, state: Progress) -> None:
-        # As `Fit.relative_excess`: where the minimum is zero, the excess is held against the scale of the loss.
-        reference = state.minimal_loss if state.minimal_loss > 1e-12 * self.scale else self.scale
-        relative = state.excess / reference if reference > 0 else state.excess
-        # On the way from an excess of the size of the minimum to the tolerance, in decades.
-        decades = np.log10(max(relative, 1e-300)) / np.log10(self.tolerance) if 0 < self.tolerance < 1 else 0.0
-        done = float(np.clip(max(decades, state.position / state.end), 0.0, 1.0))
-        self.display.advance("training", done, f"{self.unit} {state.position:.4g}, relative excess {relative:.2e}")
+        where = f"{state.unit} {state.position:.4g}, relative excess {state.relative_excess:.2e}"
+        self.display.advance("training", state.share, where)
         if time.monotonic() - self.last > _SECONDS_PER_CHECKPOINT:
             try:
                 self.folder.write_checkpoint(state.snapshot())
@@ -126,7 +117,7 @@ def run_fit(
             if request.is_training:
                 folder.write_json(REQUEST, asdict(request))
         display.stage("compiling" if request.is_training else "solving")
-        fitted = _fit(request, target, _Watcher(folder, request, float(target.trace), display, call), snapshot)
+        fitted = _fit(request, target, _Watcher(folder, display, call), snapshot)
     except BaseException as error:
         _leave(folder, error, call, is_begun=resume or (path / CHECKPOINT).exists())
         raise

@@ -9,6 +9,8 @@ from typing import Any
 
 import typer
 
+from deepbures._words import in_percent
+
 
 def show_json(content: Mapping[str, Any]) -> None:
     """One object on one line, of plain values, in ASCII: right in whatever encoding a pipe has."""
@@ -90,8 +92,6 @@ def count(number: int, noun: str) -> str:
 
 
 def _rows(summary: Mapping[str, Any]) -> dict[str, str]:
-    from deepbures.training._features import in_percent
-
     data, request = summary["data"], summary["request"]
     size, dim = data["shape"]
     features = count(dim, "feature")

@@ -33,7 +33,7 @@ from deepbures.model import (
     Target,
     check_network,
     check_target,
-    multiply_layers,
+    layer_gradients,
 )
 
 Array = Any
@@ -279,5 +279,5 @@ def _point(
 def _gradient_norm(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> float:
     with jax.enable_x64(True):
         weights = tuple(jnp.asarray(np.asarray(weight, np.float64)) for weight in net.weights)
-        gradients = jax.grad(lambda layers: loss.value(multiply_layers(layers), target))(weights)
+        gradients, _ = layer_gradients(weights, loss, target)
         return float(np.sqrt(sum(float((gradient**2).sum()) for gradient in gradients)))

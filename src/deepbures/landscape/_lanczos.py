@@ -20,7 +20,7 @@ from deepbures.model import (
     check_loss,
     check_network,
     check_target,
-    multiply_layers,
+    layer_gradients,
 )
 
 Array = Any
@@ -77,13 +77,8 @@ class HessianExtremes:
 @eqx.filter_jit
 def _product(weights: tuple[Array, ...], target: Target, loss: AbstractLoss, flat: Array) -> Array:
     """Hessian of L^N times a direction, both flat: the derivative of the gradient along it."""
-    direction = _split(flat, weights)
-
-    def gradient(layers: tuple[Array, ...]) -> tuple[Array, ...]:
-        found: tuple[Array, ...] = jax.grad(lambda each: loss.value(multiply_layers(each), target))(layers)
-        return found
-
-    _, moved = jax.jvp(gradient, (weights,), (direction,))
+    gradient = lambda layers: layer_gradients(layers, loss, target)[0]  # noqa: E731
+    _, moved = jax.jvp(gradient, (weights,), (_split(flat, weights),))
     return jnp.concatenate([layer.ravel() for layer in moved])
 
 

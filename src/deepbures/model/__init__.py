@@ -13,6 +13,7 @@ from deepbures.model._inputs import as_target as as_target
 from deepbures.model._inputs import check_pair as check_pair
 from deepbures.model._inputs import check_target as check_target
 from deepbures.model._inputs import samples_for_target as samples_for_target
+from deepbures.model._layers import layer_gradients as layer_gradients
 from deepbures.model._likelihood import GaussianLikelihood
 from deepbures.model._losses import AbstractLoss, AbstractSpectralLoss
 from deepbures.model._losses import check_loss as check_loss

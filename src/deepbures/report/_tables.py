@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from deepbures._words import in_percent
 from deepbures.datasets import Dataset
 from deepbures.model import BuresWasserstein
 from deepbures.plot import format_number
 from deepbures.report._words import find, loss_name, tau_of, text_of
 from deepbures.training import Fit, Trajectory
-from deepbures.training._features import in_percent
 
 
 def tables(fit: Fit, dataset: Dataset, summary: Mapping[str, Any]) -> list[dict[str, Any]]:

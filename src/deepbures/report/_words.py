@@ -5,12 +5,12 @@ from typing import Any, cast
 
 import numpy as np
 
+from deepbures._words import in_percent
 from deepbures.certificates import violation
 from deepbures.datasets import Dataset
 from deepbures.model import BuresWasserstein
 from deepbures.plot import format_number
 from deepbures.training import FeatureDeviations, Fit, Result
-from deepbures.training._features import in_percent
 
 
 def lead(fit: Fit, dataset: Dataset) -> str:

@@ -13,9 +13,9 @@ from deepbures._checks import check_integer, check_number
 from deepbures._precision import numpy_in_numpy_out
 from deepbures.certificates import certified_step_size
 from deepbures.landscape import Problem
-from deepbures.model import AbstractLoss, DeepLinearNetwork, Target
+from deepbures.model import AbstractLoss, DeepLinearNetwork, Target, layer_gradients
 from deepbures.training._batches import batch_axes, is_traced, member
-from deepbures.training._dynamics import Weights, curvatures, layer_gradients, sum_of_squares
+from deepbures.training._dynamics import Weights, curvatures, sum_of_squares
 from deepbures.training._enclosure import train_enclosed
 from deepbures.training._host import Callback
 from deepbures.training._method import AbstractMethod, Goal, State

@@ -6,24 +6,10 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from deepbures.landscape import Problem
-from deepbures.model import AbstractLoss, DeepLinearNetwork, Target
+from deepbures.model import DeepLinearNetwork
 
 Array = Any
 Weights = tuple[Array, ...]
-
-
-def layer_gradients(weights: Weights, loss: AbstractLoss, target: Target) -> tuple[Weights, Array]:
-    """∂L^N/∂W_l = (W_N ⋯ W_{l+1})ᵀ ∇L(W) (W_{l−1} ⋯ W_1)ᵀ for every layer, and ∇L(W) itself."""
-    products = [weights[0]]
-    for weight in weights[1:]:
-        products.append(weight @ products[-1])
-    gradient = loss.grad(products[-1], target)
-    back = gradient
-    gradients = []
-    for layer in range(len(weights) - 1, 0, -1):
-        gradients.append(back @ products[layer - 1].mT)
-        back = weights[layer].mT @ back
-    return (back, *reversed(gradients)), gradient
 
 
 def sum_of_squares(weights: Weights) -> Array:

@@ -101,18 +101,3 @@ def feature_deviations(network: DeepLinearNetwork, target: Target, tau: float) -
 def explained_variance(w: Array, target: Target, tau: float) -> Array:
     """1 − B²(W Wᵀ + τ I, Σ0)/tr Σ0; see `Fit`."""
     return 1 - BuresWasserstein(tau).value(w, target) / jnp.asarray(target.trace)
-
-
-def in_percent(share: float) -> str:
-    """A share for readers: two decimals, and more where they would round to 100.
-
-    Examples
-    --------
-    >>> from deepbures.training._features import in_percent
-    >>> in_percent(0.79239), in_percent(0.99998), in_percent(1.0)
-    ('79.24 %', '99.998 %', '100 %')
-    """
-    if share >= 1 - 1e-12:
-        return f"{100 * share:.4g} %"
-    decimals = 2 if share < 0.9999 else int(-np.log10(1 - share) - 1)
-    return f"{100 * share:.{decimals}f} %".replace("-", "−")

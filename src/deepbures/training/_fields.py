@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from deepbures.linalg import thin_svd
-from deepbures.model import AbstractLoss, DeepLinearNetwork, Target, balanced_layers
-from deepbures.training._dynamics import Weights, layer_gradients
+from deepbures.model import AbstractLoss, DeepLinearNetwork, Target, balanced_layers, layer_gradients
+from deepbures.training._dynamics import Weights
 
 Array = Any
 

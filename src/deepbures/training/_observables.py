@@ -7,8 +7,8 @@ import jax.numpy as jnp
 
 from deepbures.landscape import Problem
 from deepbures.linalg import effective_rank, nonzero
-from deepbures.model import AbstractLoss, DeepLinearNetwork, Target
-from deepbures.training._dynamics import layer_gradients, norm
+from deepbures.model import AbstractLoss, DeepLinearNetwork, Target, layer_gradients
+from deepbures.training._dynamics import norm
 
 Array = Any
 Observable = Callable[[DeepLinearNetwork, Problem], Array]
