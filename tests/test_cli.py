@@ -159,7 +159,17 @@ def test_the_installed_command():
         (["--rank", 2, "--tau", -0.5], "--tau must be finite and not negative, but -0.5 was given."),
         (["--rank", 2, "--tau", "nan"], "--tau must be finite and not negative, but nan was given."),
         (["--rank", 2, "--tau", "inf"], "--tau must be finite and not negative, but inf was given."),
-        (["--rank", 2, "--tau", 1, "--loss", "frobenius"], "the Frobenius loss has no smoothing: leave it out."),
+        (
+            ["--rank", 2, "--tau", 1, "--loss", "frobenius"],
+            "--loss frobenius does not take it (of the losses, bw, likelihood do): leave it out.",
+        ),
+        (["--rank", 2, "--epsilon", 1], "--epsilon 1.0 was given, but --loss bw does not take it"),
+        (["--rank", 2, "--loss", "entropic"], "--loss entropic needs --epsilon, the regularization of the transport"),
+        (
+            ["--rank", 2, "--loss", "likelihood"],
+            "--loss likelihood needs --tau, the variance of the noise",
+        ),
+        (["--rank", 2, "--loss", "sinkhorn", "--epsilon", "inf"], "--epsilon must be finite and not negative"),
         (["--rank", 2, "--solver", "magic"], "'magic' is not one of 'closed-form', 'flow', 'descent'."),
         (["--rank", 2, "--loss", "kl"], "'kl' is not one of 'bw', 'frobenius'."),
         (["--rank", 2, "--init", "zero"], "'zero' is not one of 'balanced', 'gaussian',"),

@@ -164,7 +164,7 @@ def test_other_losses_and_data(call, tmp_path, monkeypatch):
         (["--rank", 2, "--depth", 0], "--depth must be at least 1, but 0"),
         (["--rank", 2, "--hidden", 3], "--hidden 3 was given, but a network of depth 1 has no hidden layer"),
         (["--rank", 2, "--tau", -1], "--tau must be finite and not negative, but -1.0"),
-        (["--rank", 2, "--tau", 1, "--loss", "frobenius"], "the Frobenius loss has no smoothing"),
+        (["--rank", 2, "--tau", 1, "--loss", "frobenius"], "--loss frobenius does not take it"),
         (["--rank", 2, "--seed", -1], "--seed must be at least 0"),
         (["--rank", 2, "--init", "close", "--tau", 1], "No margin is known for a bottleneck"),
         (["--model", "nothing"], "MODEL must be the folder of a run, or a model.npz file, but nothing does not exist"),
@@ -234,5 +234,5 @@ def test_the_certified_step_size(call, refused, tmp_path):
     message = refused("fit", SMALL, *again, "--rank", 4, "--depth", 400, "--init", "close", "--out", "run")
     assert re.search(r"--step-size certified is 10\^-\d+ for this start, below the range of floating point", message)
     message = refused("fit", SMALL, *again, "--rank", 4, "--loss", "frobenius", "--out", "run")
-    assert "known for the Bures-Wasserstein loss only, but --loss frobenius was given" in message
+    assert "--step-size certified has no theorem for --loss frobenius: pass --step-size sharpness" in message
     assert (tmp_path / "run" / "model.npz").read_bytes() == before

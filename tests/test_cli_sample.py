@@ -148,10 +148,10 @@ def test_a_fit_with_smoothing_is_sampled_with_it(call, tmp_path):
     assert call("sample", "run", "--num", num, "--out", "y.npy", "--seed", 1, "--noise", "tau").code == 0
     assert Path("x.npy").read_bytes() == Path("y.npy").read_bytes()
     shown = call("sample", "run", "--num", 5, "--out", "z.npy", "--seed", 1, "--noise", "none")
-    assert shown.out == "5 samples of 6 features, without the smoothing tau = 0.1: z.npy\n"
+    assert shown.out == "5 samples of 6 features, without the noise of variance 0.1: z.npy\n"
     np.testing.assert_array_equal(np.load("z.npy"), network.sample(1, 5))
     shown = call("sample", "run/model.npz", "--num", 5, "--out", "w.csv")
-    assert shown.out == "5 samples of 6 features, with the smoothing tau = 0.1 as noise: w.csv\n"
+    assert shown.out == "5 samples of 6 features, with noise of variance 0.1: w.csv\n"
 
 
 def test_noise_in_blocks(call, run, network, tmp_path, monkeypatch):

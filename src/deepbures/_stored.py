@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from deepbures.datasets import Features
-from deepbures.model import DeepLinearNetwork
+from deepbures.model import AbstractLoss, DeepLinearNetwork, loss_named
 
 MODEL, SUMMARY = "model.npz", "summary.json"
 
@@ -33,7 +33,9 @@ class StoredModel:
     features : Features
         What is known of the columns of the data.
     noise_variance : float or None
-        The tau that it was fitted with: the model is N(mean, W Wᵀ + tau I). None where that is not known.
+        The noise that its loss counts in: the model is N(mean, W Wᵀ + noise_variance I). None where that is not known.
+    loss : AbstractLoss or None
+        The loss that it was fitted to; None where that is not known, or none of this package.
     status : str or None
         How the run ended that it is of, as in summary.json; None where that is not known.
     relative_excess : float or None
@@ -43,6 +45,7 @@ class StoredModel:
     network: DeepLinearNetwork
     features: Features
     noise_variance: float | None = None
+    loss: AbstractLoss | None = None
     status: str | None = None
     relative_excess: float | None = None
 
@@ -133,6 +136,7 @@ def read_model(path: Path) -> StoredModel:
         network,
         load_features(file, network.dim),
         noise_variance=_stored_noise(file, summary),
+        loss=_stored_loss(file, summary),
         status=summary["status"] if isinstance(summary.get("status"), str) else None,
         # In JSON, what is not finite is null.
         relative_excess=math.inf if excess is None else _number_or_none(excess),
@@ -178,6 +182,25 @@ def _stored_noise(file: Path, summary: Mapping[str, Any]) -> float | None:
             f"{stored!r} was found."
         )
     return float(stored)
+
+
+def loss_to_arrays(loss: AbstractLoss) -> dict[str, Any]:
+    """A loss as model.npz keeps it: its name, and its parameters."""
+    parameters = {f"loss_{name}": np.float64(value) for name, value in loss.parameters.items()}
+    return {"loss": np.array(loss.to_dict()["name"]), **parameters}
+
+
+def _stored_loss(file: Path, summary: Mapping[str, Any]) -> AbstractLoss | None:
+    """The loss of a model, from its file; runs of before it was kept there have it in their summary only."""
+    with np.load(file, allow_pickle=False) as archive:
+        stored = {name.removeprefix("loss_"): archive[name].tolist() for name in archive.files if name[:4] == "loss"}
+    asked = summary.get("request")
+    given = stored or (asked if isinstance(asked, dict) else {})
+    parameters = {name: given[name] for name in ("tau", "epsilon") if name in given}
+    try:
+        return loss_named(given.get("loss", ""), **parameters)
+    except (TypeError, ValueError):
+        return None
 
 
 def _number_or_none(value: Any) -> float | None:

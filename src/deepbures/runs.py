@@ -24,12 +24,12 @@ from deepbures._claim import ClaimedFolder, check_vacant
 from deepbures._stored import MODEL as MODEL
 from deepbures._stored import SUMMARY as SUMMARY
 from deepbures._stored import StoredModel as StoredModel
-from deepbures._stored import check_archive
+from deepbures._stored import check_archive, loss_to_arrays
 from deepbures._stored import load_features as load_features
 from deepbures._stored import load_model as load_model
 from deepbures._stored import read_model as read_model
 from deepbures.datasets import Features
-from deepbures.model import DeepLinearNetwork
+from deepbures.model import AbstractLoss, DeepLinearNetwork
 from deepbures.training import Snapshot, Trajectory, load_snapshot, save_snapshot
 
 TRAJECTORY, REPORT = "trajectory.npz", "report.html"
@@ -200,10 +200,21 @@ class RunFolder:
         write_atomically(self.path / name, lambda path: _fill(path, text))
 
     def write_model(
-        self, network: DeepLinearNetwork, features: Features | None = None, *, noise_variance: float | None = None
+        self,
+        network: DeepLinearNetwork,
+        features: Features | None = None,
+        *,
+        noise_variance: float | None = None,
+        loss: AbstractLoss | None = None,
     ) -> None:
-        """Write model.npz, with what is known of the columns of the data, and of the tau of the loss."""
+        """Write model.npz, with what is known of the columns of the data, of the noise of the model, and of its loss.
+
+        The noise is that of the loss, where one is given.
+        """
         beside: dict[str, Any] = {} if features is None else features.to_arrays()
+        if loss is not None:
+            beside.update(loss_to_arrays(loss))
+            noise_variance = loss.noise_variance
         if noise_variance is not None:
             beside["noise_variance"] = np.float64(noise_variance)
         write_atomically(self.path / MODEL, lambda path: network.save(path, beside=beside))

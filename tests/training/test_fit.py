@@ -312,11 +312,11 @@ def test_certificates_in_words_and_plain_values(descended):
         ({"tau": -0.1}, ValueError, "tau must be finite and not negative, but -0.1 was given"),
         ({"tau": np.nan}, ValueError, "tau must be finite and not negative, but nan"),
         ({"tau": np.inf}, ValueError, "tau must be finite and not negative, but inf"),
-        ({"loss": "frobenius", "tau": 0.1}, ValueError, "the Frobenius loss has no smoothing: leave it out"),
+        ({"loss": "frobenius", "tau": 0.1}, ValueError, "tau 0.1 was given, but loss frobenius does not take it"),
         (
             {"loss": "square"},
             ValueError,
-            'loss must be "bw", "frobenius" or a loss such as .*, but \'square\' was given',
+            'loss must be one of "bw", "frobenius", .*, or a loss such as .*, but \'square\' was given',
         ),
         ({"solver": "newton"}, ValueError, "solver must be one of closed-form, flow, descent, but 'newton' was given"),
         (

@@ -16,6 +16,7 @@ import typer
 
 from deepbures import __version__
 from deepbures._claim import ClaimedFolder, check_vacant
+from deepbures._loss_names import LossName
 from deepbures.cli._check import check_certify, check_fit, check_landscape, check_num, check_reproduce, check_seed
 from deepbures.cli._messages import Invocation, WorkError, explain, say, write_anywhere
 from deepbures.cli._show import show_json, show_summary
@@ -34,13 +35,6 @@ class Solver(StrEnum):
     closed_form = "closed-form"
     flow = "flow"
     descent = "descent"
-
-
-class LossName(StrEnum):
-    """What to minimize."""
-
-    bw = "bw"
-    frobenius = "frobenius"
 
 
 class Noise(StrEnum):
@@ -101,6 +95,21 @@ _Quiet = Annotated[
     typer.Option("--quiet", "-q", help="Show no progress, and no messages but errors.", callback=_be_quiet),
 ]
 _Seed = Annotated[int, typer.Option(help="Seed of everything random. Same seed, same bits.")]
+_Loss = Annotated[
+    LossName,
+    typer.Option(
+        help="What is minimized: squared Bures-Wasserstein or Frobenius distance, Gaussian likelihood, entropic "
+        f"Wasserstein cost or Sinkhorn divergence: {_either(LossName)}.",
+        metavar="LOSS",
+    ),
+]
+_Tau = Annotated[
+    float, typer.Option(help="A variance: smoothing of bw, noise of the model of likelihood (which needs it).")
+]
+_Epsilon = Annotated[
+    float | None,
+    typer.Option(help="Regularization of entropic and sinkhorn (which need it), a variance.", show_default="none"),
+]
 _Rtol = Annotated[
     float | None,
     typer.Option(
@@ -145,11 +154,9 @@ def fit(
     rank: Annotated[int, typer.Option(help="Latent size and bottleneck of the network.")],
     depth: Annotated[int, typer.Option(help="Number of layers.")] = 1,
     hidden: Annotated[int | None, typer.Option(help="Width of hidden layers.", show_default="the rank")] = None,
-    tau: Annotated[float, typer.Option(help="Smoothing of the loss, a variance.")] = 0.0,
-    loss: Annotated[
-        LossName,
-        typer.Option(help=f"Bures-Wasserstein or Frobenius, squared: {_either(LossName)}.", metavar="LOSS"),
-    ] = LossName.bw,
+    tau: _Tau = 0.0,
+    loss: _Loss = LossName.bw,
+    epsilon: _Epsilon = None,
     solver: Annotated[
         Solver,
         typer.Option(help=f"Minimizer, gradient flow or gradient descent: {_either(Solver)}.", metavar="SOLVER"),
@@ -187,6 +194,7 @@ def fit(
         hidden=hidden,
         tau=tau,
         loss=loss.value,
+        epsilon=epsilon,
         solver=solver.value,
         init=init.value,
         horizon=horizon,
@@ -217,6 +225,7 @@ def fit(
             hidden=hidden,
             tau=tau,
             loss=loss.value,
+            epsilon=epsilon,
             solver=solver.value,
             init=init.value,
             horizon=horizon,
@@ -344,12 +353,10 @@ def landscape(
     context: typer.Context,
     data: Annotated[str, typer.Argument(help=_DATA, metavar="DATA", autocompletion=_complete_data)],
     rank: Annotated[int, typer.Option(help="Bottleneck: the largest rank.")],
-    tau: Annotated[float, typer.Option(help="Smoothing of the loss, a variance.")] = 0.0,
+    tau: _Tau = 0.0,
     depth: Annotated[int, typer.Option(help="Number of layers; index and spectra are those at balanced lifts.")] = 1,
-    loss: Annotated[
-        LossName,
-        typer.Option(help=f"Bures-Wasserstein or Frobenius, squared: {_either(LossName)}.", metavar="LOSS"),
-    ] = LossName.bw,
+    loss: _Loss = LossName.bw,
+    epsilon: _Epsilon = None,
     num: Annotated[int, typer.Option(help="How many critical points, lowest loss first.")] = 100,
     morse_index: Annotated[
         int | None, typer.Option(help="Only those with this Morse index.", show_default="any")
@@ -371,6 +378,7 @@ def landscape(
         tau=tau,
         depth=depth,
         loss=loss.value,
+        epsilon=epsilon,
         num=num,
         morse_index=morse_index,
     )
@@ -391,6 +399,7 @@ def landscape(
             rank=rank,
             tau=tau,
             loss=loss.value,
+            epsilon=epsilon,
             depth=depth,
             num=num,
             morse_index=morse_index,
@@ -413,11 +422,9 @@ def certify(
     ] = None,
     depth: Annotated[int | None, typer.Option(help="Number of layers.", show_default="1")] = None,
     hidden: Annotated[int | None, typer.Option(help="Width of hidden layers.", show_default="the rank")] = None,
-    tau: Annotated[float, typer.Option(help="Smoothing of the loss, a variance.")] = 0.0,
-    loss: Annotated[
-        LossName,
-        typer.Option(help=f"Bures-Wasserstein or Frobenius, squared: {_either(LossName)}.", metavar="LOSS"),
-    ] = LossName.bw,
+    tau: _Tau = 0.0,
+    loss: _Loss = LossName.bw,
+    epsilon: _Epsilon = None,
     init: Annotated[
         Init | None,
         typer.Option(help=f"Start to certify: {_either(Init)}.", metavar="SCHEME", show_default="balanced"),
@@ -442,6 +449,7 @@ def certify(
         hidden=hidden,
         tau=tau,
         loss=loss.value,
+        epsilon=epsilon,
         init=None if init is None else init.value,
         seed=seed,
     )
@@ -462,6 +470,7 @@ def certify(
             hidden=hidden,
             tau=tau,
             loss=loss.value,
+            epsilon=epsilon,
             init=Init.balanced.value if init is None else init.value,
             seed=0 if seed is None else seed,
             call=context.obj,

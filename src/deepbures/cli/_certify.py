@@ -10,9 +10,9 @@ from deepbures.certificates import Assumption, Certificate, as_plain, in_words
 from deepbures.cli._fit import target_of
 from deepbures.cli._messages import Invocation
 from deepbures.cli._progress import Display
-from deepbures.cli._show import show_table
+from deepbures.cli._show import loss_in_words, show_table
 from deepbures.datasets import load_dataset, require_same_order
-from deepbures.runs import environment, plain, read_model
+from deepbures.runs import StoredModel, environment, plain, read_model
 from deepbures.training._fit import fit_problem, fit_start
 
 
@@ -28,6 +28,7 @@ def run_certify(
     hidden: int | None,
     tau: float,
     loss: str,
+    epsilon: float | None,
     init: str,
     seed: int,
     call: Invocation,
@@ -39,29 +40,33 @@ def run_certify(
     dataset = load_dataset(source, covariance=covariance, header=header)
     display.stage("certifying")
     target = target_of(dataset, rtol)
+    objective = db.loss_named(loss, tau=tau, epsilon=epsilon)
     if stored is None:
         assert rank is not None  # by the check of the arguments; tells the type checker
-        widths, objective = fit_problem(target, rank, depth=depth, hidden=hidden, tau=tau, loss=loss)
-        network = fit_start(target, widths, init=init, seed=seed, tau=tau)
+        widths = fit_problem(target, rank, depth=depth, hidden=hidden, loss=objective)
+        network = fit_start(target, widths, init=init, seed=seed, tau=objective.noise_variance)
         start: dict[str, Any] = {"init": init, "seed": seed}
     else:
         network = stored.network
         start = {"model": str(model), "status": stored.status, "relative_excess": stored.relative_excess}
         _check_dim(network, dataset.dim, str(model), source)
         require_same_order(stored.features.names, dataset.feature_names, (str(model), source))
-        if stored.noise_variance is not None and stored.noise_variance != tau:
+        other = _other_loss(stored, objective)
+        if other is not None:
+            fitted, options = other
             call.warn(
-                f"{model} was fitted with tau {stored.noise_variance:g}, but these certificates are of training it on "
-                f"with tau {tau:g}: pass --tau {stored.noise_variance:g} for the loss it was fitted to."
+                f"{model} was fitted with {fitted}, but these certificates are of training it on with "
+                f"{_spelled(objective)}: pass {options} for the loss it was fitted to."
             )
-        _, objective = fit_problem(target, network.bottleneck, depth=network.depth, hidden=None, tau=tau, loss=loss)
+        fit_problem(target, network.bottleneck, depth=network.depth, hidden=None, loss=objective)
     certificates = db.certify(network, target, objective)
     return dict(
         plain(
             {
                 "data": {"name": dataset.name, "dim": dataset.dim},
                 "start": {**start, "widths": network.widths, "rank": network.bottleneck, "depth": network.depth},
-                "request": {"loss": loss, "tau": tau, "rtol": rtol},
+                "request": {"loss": loss, "tau": tau, "epsilon": epsilon, "rtol": rtol},
+                "loss": objective.to_dict(),
                 "initial_loss": float(objective.value(network.end_to_end, target)),
                 "minimal_loss": float(db.minimal_loss(target, network.bottleneck, objective)),
                 "excess": certificates[0].excess,
@@ -71,6 +76,24 @@ def run_certify(
             }
         )
     )
+
+
+def _other_loss(stored: StoredModel, loss: db.AbstractLoss) -> tuple[str, str] | None:
+    """Which loss a model was fitted to, in words and as options, where that is known not to be this one."""
+    if stored.loss is not None:
+        if (stored.loss.name, stored.loss.parameters) == (loss.name, loss.parameters):
+            return None
+        return _spelled(stored.loss), _spelled(stored.loss, as_options=True)
+    noise = stored.noise_variance
+    if noise is None or noise == loss.noise_variance:
+        return None
+    return f"tau {noise:g}", f"--tau {noise:g}"
+
+
+def _spelled(loss: db.AbstractLoss, *, as_options: bool = False) -> str:
+    dashes = "--" if as_options else ""
+    values = {"loss": loss.name, **{name: f"{value:g}" for name, value in loss.parameters.items()}}
+    return " ".join(f"{dashes}{name} {value}" for name, value in values.items())
 
 
 def _check_dim(network: db.DeepLinearNetwork, dim: int, model: str, source: str) -> None:
@@ -130,10 +153,8 @@ def _missed(summary: dict[str, Any]) -> dict[str, list[str]]:
 
 
 def _head(summary: dict[str, Any]) -> Iterator[str]:
-    data, start, request = summary["data"], summary["start"], summary["request"]
-    loss = "squared Bures-Wasserstein" if request["loss"] == "bw" else "squared Frobenius"
-    smoothing = f", tau {request['tau']:g}" if request["tau"] else ""
-    yield f"{data['name']}: {data['dim']} features; {loss}{smoothing}"
+    data, start = summary["data"], summary["start"]
+    yield f"{data['name']}: {data['dim']} features; {loss_in_words(summary)}"
     origin = f"model {start['model']}{_ended(start)}" if "model" in start else _fresh(start)
     yield f"{origin}: widths {_chain(start['widths'])}"
     values = [_number(summary[name], 6) for name in ("initial_loss", "minimal_loss", "excess")]

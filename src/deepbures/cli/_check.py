@@ -4,6 +4,8 @@ import math
 import os
 from pathlib import Path
 
+from deepbures._loss_names import LossName
+
 SEEDS = 2**63
 """Seeds are below this: JAX takes them as signed 64-bit integers."""
 
@@ -15,6 +17,7 @@ def check_fit(
     hidden: int | None,
     tau: float,
     loss: str,
+    epsilon: float | None,
     solver: str,
     init: str,
     horizon: float | None,
@@ -27,7 +30,7 @@ def check_fit(
 ) -> float | str:
     """Refuse what `fit` cannot do whatever the data; the step size as `deepbures.fit` takes it."""
     _check_network(rank, depth, hidden)
-    _check_loss(loss, tau)
+    _check_loss(loss, tau, epsilon)
     _require(
         math.isfinite(tolerance) and tolerance >= 0,
         f"--tolerance must be finite and not negative, but {tolerance} was given.",
@@ -52,11 +55,6 @@ def check_fit(
             not is_given or solver in owners,
             f"{option} belongs to --solver {' and '.join(owners)}, but --solver {solver} was given: leave it out.",
         )
-    _require(
-        step != "certified" or loss == "bw",
-        "--step-size certified is known for the Bures-Wasserstein loss only, but --loss frobenius was given: pass "
-        "--step-size sharpness or a number.",
-    )
     check_seed(seed)
     _require(
         not (overwrite and resume),
@@ -71,12 +69,13 @@ def check_landscape(
     tau: float,
     depth: int,
     loss: str,
+    epsilon: float | None,
     num: int,
     morse_index: int | None,
 ) -> None:
     """Refuse what `landscape` cannot do whatever the data."""
     _check_network(rank, depth)
-    _check_loss(loss, tau)
+    _check_loss(loss, tau, epsilon)
     _require(1 <= num <= 1_000_000, f"--num must be between 1 and 1000000, but {num} was given.")
     _require(morse_index is None or morse_index >= 0, f"--morse-index must be at least 0, but {morse_index} was given.")
 
@@ -89,6 +88,7 @@ def check_certify(
     hidden: int | None,
     tau: float,
     loss: str,
+    epsilon: float | None,
     init: str | None,
     seed: int | None,
 ) -> None:
@@ -107,7 +107,7 @@ def check_certify(
     else:
         _check_network(rank, 1 if depth is None else depth, hidden)
         check_seed(0 if seed is None else seed)
-    _check_loss(loss, tau)
+    _check_loss(loss, tau, epsilon)
 
 
 def check_reproduce(*, seed: int, workers: int | None) -> int:
@@ -144,12 +144,8 @@ def _check_network(rank: int, depth: int, hidden: int | None = None) -> None:
         )
 
 
-def _check_loss(loss: str, tau: float) -> None:
-    _require(math.isfinite(tau) and tau >= 0, f"--tau must be finite and not negative, but {tau} was given.")
-    _require(
-        loss == "bw" or tau == 0,
-        f"--tau {tau} smooths the Bures-Wasserstein loss; the Frobenius loss has no smoothing: leave it out.",
-    )
+def _check_loss(loss: str, tau: float, epsilon: float | None) -> None:
+    LossName[loss].arguments(tau=tau, epsilon=epsilon, spell=lambda name: f"--{name}")
 
 
 def _step_size(text: str) -> float | str:

@@ -66,6 +66,7 @@ class FitRequest:
     step_size: float | str
     tolerance: float
     seed: int
+    epsilon: float | None = None
     rtol: float | None = None
 
     @property
@@ -167,6 +168,7 @@ def _fit(request: FitRequest, target: db.Target, watcher: _Watcher, snapshot: Sn
         depth=request.depth,
         hidden=request.hidden,
         tau=request.tau,
+        epsilon=request.epsilon,
         loss=request.loss,
         solver=request.solver,
         init=request.init,
@@ -183,11 +185,14 @@ def _fit(request: FitRequest, target: db.Target, watcher: _Watcher, snapshot: Sn
 
 def _require_certified_step(request: FitRequest, target: db.Target) -> None:
     """Refuse a certified step where there is none, before anything of an old run is removed."""
-    widths, loss = fit_problem(
-        target, request.rank, depth=request.depth, hidden=request.hidden, tau=request.tau, loss=request.loss
-    )
-    start = fit_start(target, widths, init=request.init, seed=request.seed, tau=request.tau)
+    loss = db.loss_named(request.loss, tau=request.tau, epsilon=request.epsilon)
+    widths = fit_problem(target, request.rank, depth=request.depth, hidden=request.hidden, loss=loss)
+    start = fit_start(target, widths, init=request.init, seed=request.seed, tau=loss.noise_variance)
     known = [c for c in db.certify(start, target, loss) if c.method == "descent" and c.is_guarantee]
+    if not known:
+        raise ValueError(
+            f"--step-size certified has no theorem for --loss {request.loss}: pass --step-size sharpness or a number."
+        )
     held = [c.log_max_step_size for c in known if c.holds and c.log_max_step_size is not None]
     if held:
         exponent = max(held) / math.log(10)
@@ -243,9 +248,7 @@ def _write(
     if is_interrupted and trajectory is not None and trajectory.snapshot is not None:
         snapshot = trajectory.snapshot
         attempt(CHECKPOINT, lambda: folder.write_checkpoint(snapshot))
-    attempt(
-        MODEL, lambda: folder.write_model(fitted.network, dataset.features, noise_variance=summary["noise_variance"])
-    )
+    attempt(MODEL, lambda: folder.write_model(fitted.network, dataset.features, loss=fitted.loss))
     if trajectory is not None:
         attempt(TRAJECTORY, lambda: folder.write_trajectory(trajectory))
     if not is_interrupted:
@@ -305,7 +308,8 @@ def _summary(fitted: db.Fit, request: FitRequest, dataset: Dataset) -> dict[str,
             "image_shape": dataset.image_shape,
         },
         "widths": list(network.widths),
-        "noise_variance": request.tau,
+        "loss": fitted.loss.to_dict(),
+        "noise_variance": fitted.loss.noise_variance,
         "status": status,
         "result": _ENDINGS.get(status, reached),
         "final_loss": float(fitted.final_loss),

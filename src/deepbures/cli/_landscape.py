@@ -13,7 +13,7 @@ import numpy as np
 import deepbures as db
 from deepbures.cli._messages import Invocation
 from deepbures.cli._progress import Display
-from deepbures.cli._show import show_table
+from deepbures.cli._show import loss_in_words, show_table
 from deepbures.landscape import CriticalPoints, spectrum_ends
 from deepbures.runs import environment, plain, write_atomically
 
@@ -33,6 +33,7 @@ def run_landscape(
     rank: int,
     tau: float,
     loss: str,
+    epsilon: float | None,
     depth: int,
     num: int,
     morse_index: int | None,
@@ -48,14 +49,23 @@ def run_landscape(
     dataset = load_dataset(source, covariance=covariance, header=header)
     target = target_of(dataset, rtol)
     display.stage("finding critical points")
-    chosen = db.BuresWasserstein(tau) if loss == "bw" else db.Frobenius()
+    chosen = db.loss_named(loss, tau=tau, epsilon=epsilon)
     points = db.critical_points(target, rank, chosen, depth=depth, num=num, morse_index=morse_index)
     target = points.target  # a large matrix is decomposed in it
     display.stage("computing spectra")
     rows = _rows(points)
     summary: dict[str, Any] = {
         "data": {"name": dataset.name, "dim": target.dim},
-        "request": {"rank": rank, "tau": tau, "loss": loss, "depth": depth, "num": num, "morse_index": morse_index},
+        "request": {
+            "rank": rank,
+            "tau": tau,
+            "loss": loss,
+            "epsilon": epsilon,
+            "depth": depth,
+            "num": num,
+            "morse_index": morse_index,
+        },
+        "loss": chosen.to_dict(),
         "minimal_loss": float(db.minimal_loss(target, rank, chosen)),
         "sharpness": float(db.sharpness(target, rank, chosen, depth=depth)),
         "asymptotic_rate": float(db.asymptotic_rate(target, rank, chosen, depth=depth)),
@@ -162,10 +172,8 @@ def show_landscape(summary: dict[str, Any]) -> None:
     import typer
 
     request, data = summary["request"], summary["data"]
-    loss = "squared Bures-Wasserstein" if request["loss"] == "bw" else "squared Frobenius"
-    smoothing = f", tau {request['tau']:g}" if request["tau"] else ""
     network = f"rank {request['rank']}, depth {request['depth']}"
-    typer.echo(f"{data['name']}: {data['dim']} features; {loss}{smoothing}; {network}")
+    typer.echo(f"{data['name']}: {data['dim']} features; {loss_in_words(summary)}; {network}")
     sharpness = summary["sharpness"]  # None or zero where the minimizer is flat in every direction
     typer.echo(
         f"minimal loss {_number(summary['minimal_loss'], 6)}, sharpness {_number(sharpness or 0.0)}, stability limit "

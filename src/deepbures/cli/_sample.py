@@ -180,11 +180,11 @@ def show_sample(result: dict[str, Any]) -> None:
     """One line: how many draws, of what, and where they are."""
     variance = result["noise_variance"]
     if variance:
-        noise = f", with the smoothing tau = {variance:g} as noise"
+        noise = f", with noise of variance {variance:g}"
     elif result["tau"] is None:
         noise = ", without noise (the model does not say its tau)"
     else:
-        noise = f", without the smoothing tau = {result['tau']:g}" if result["tau"] else ""
+        noise = f", without the noise of variance {result['tau']:g}" if result["tau"] else ""
     typer.echo(f"{count(result['num'], 'sample')} of {count(result['dim'], 'feature')}{noise}: {result['out']}")
     if result.get("clipped"):
         low, high = result["pixel_range"]

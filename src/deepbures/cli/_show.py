@@ -86,6 +86,12 @@ def _width_is_given() -> bool:
     return sys.stdout.isatty() or "COLUMNS" in os.environ
 
 
+def loss_in_words(summary: Mapping[str, Any]) -> str:
+    """The loss of a command, with its parameters."""
+    loss = summary["loss"]
+    return ", ".join([loss["words"], *(f"{name} {value:g}" for name, value in loss["parameters"].items() if value)])
+
+
 def count(number: int, noun: str) -> str:
     """A number of things, in words that agree with it."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
@@ -96,13 +102,11 @@ def _rows(summary: Mapping[str, Any]) -> dict[str, str]:
     size, dim = data["shape"]
     features = count(dim, "feature")
     what = f"{size} samples of {features}" if data["kind"] == "samples" else f"covariance of {features}"
-    loss = "squared Bures-Wasserstein" if request["loss"] == "bw" else "squared Frobenius"
-    smoothing = f", tau {request['tau']:g}" if request["tau"] else ""
     rows = {
         "data": f"{data['name']}: {what}",
         "network": f"widths {' → '.join(str(width) for width in summary['widths'])}",
-        "loss": f"{loss}{smoothing}",
-        "model": f"N(mean, W Wᵀ + {request['tau']:g} I)" if request["tau"] else "N(mean, W Wᵀ)",
+        "loss": loss_in_words(summary),
+        "model": f"N(mean, W Wᵀ + {summary['noise_variance']:g} I)" if summary["noise_variance"] else "N(mean, W Wᵀ)",
         "solver": request["solver"],
         "loss reached": f"{summary['final_loss']:.10g}",
         "theoretical minimum": f"{summary['minimal_loss']:.10g}",

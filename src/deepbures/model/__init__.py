@@ -1,5 +1,6 @@
 """What is fitted to what: targets, networks, their initialization, and losses."""
 
+from deepbures._loss_names import LossName as LossName
 from deepbures.model._balanced import balanced_layers as balanced_layers
 from deepbures.model._balanced import balanced_network
 from deepbures.model._balancedness import balancedness_tolerance as balancedness_tolerance
@@ -18,6 +19,8 @@ from deepbures.model._likelihood import GaussianLikelihood
 from deepbures.model._losses import AbstractLoss, AbstractSpectralLoss
 from deepbures.model._losses import check_loss as check_loss
 from deepbures.model._modes import AbstractModes
+from deepbures.model._named import as_loss as as_loss
+from deepbures.model._named import loss_named
 from deepbures.model._network import DeepLinearNetwork, stack_networks
 from deepbures.model._network import check_network as check_network
 from deepbures.model._network import multiply_layers as multiply_layers
@@ -36,5 +39,6 @@ __all__ = [
     "Target",
     "balanced_network",
     "initialize",
+    "loss_named",
     "stack_networks",
 ]

@@ -18,6 +18,8 @@ def _squared_difference(eigenvalue: Array, level: Array) -> Array:
 class ExactModes(AbstractModes):
     """τ = 0, on matrices of one rank: h = (√λ − √m)², m* = λ; a kink at m = 0 where λ > 0."""
 
+    used_formula = "λⱼ"
+
     @property
     def is_smooth(self) -> bool:
         """No: the slope at zero is infinite."""
@@ -77,6 +79,7 @@ class SmoothedModes(AbstractModes):
 
     tau: Array
     threshold_name = "tau"
+    used_formula = "λⱼ − τ"
 
     @property
     def is_smooth(self) -> bool:

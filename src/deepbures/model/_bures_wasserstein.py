@@ -14,6 +14,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from deepbures._checks import check_number
+from deepbures._loss_names import LossName
 from deepbures._precision import is_tracer, times_power_of_two
 from deepbures.linalg import (
     nonzero,
@@ -79,6 +80,7 @@ class BuresWasserstein(AbstractSpectralLoss):
     """
 
     degree = 1
+    name = LossName.bw.value
 
     tau: float | Array = eqx.field(default=0.0, converter=as_number)
 
@@ -93,6 +95,11 @@ class BuresWasserstein(AbstractSpectralLoss):
     def in_units(self, exponent: int) -> "BuresWasserstein":
         """The loss of data in units of 2^exponent: τ is a variance."""
         return BuresWasserstein(times_power_of_two(self.tau, -2 * exponent))
+
+    @property
+    def words(self) -> str:
+        """With whether it is smoothed."""
+        return "smoothed squared Bures-Wasserstein" if self.is_smooth else "squared Bures-Wasserstein"
 
     @property
     def noise_variance(self) -> float:

@@ -20,6 +20,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from deepbures._checks import check_number
+from deepbures._loss_names import LossName
 from deepbures._precision import times_power_of_two
 from deepbures.linalg import namespace, squared_norm
 from deepbures.model._losses import AbstractSpectralLoss, as_number
@@ -126,6 +127,7 @@ class EntropicWasserstein(AbstractSpectralLoss):
     """
 
     degree = 1
+    name = LossName.entropic.value
 
     epsilon: float | Array = eqx.field(converter=as_number)
 
@@ -135,6 +137,11 @@ class EntropicWasserstein(AbstractSpectralLoss):
     def in_units(self, exponent: int) -> "EntropicWasserstein":
         """The loss of data in units of 2^exponent: ε is a variance."""
         return EntropicWasserstein(times_power_of_two(self.epsilon, -2 * exponent))
+
+    @property
+    def words(self) -> str:
+        """Its name."""
+        return "entropic squared Wasserstein"
 
     @property
     def modes(self) -> "EntropicModes":
@@ -192,6 +199,7 @@ class SinkhornDivergence(AbstractSpectralLoss):
     """
 
     degree = 1
+    name = LossName.sinkhorn.value
 
     epsilon: float | Array = eqx.field(converter=as_number)
 
@@ -201,6 +209,11 @@ class SinkhornDivergence(AbstractSpectralLoss):
     def in_units(self, exponent: int) -> "SinkhornDivergence":
         """The loss of data in units of 2^exponent: ε is a variance."""
         return SinkhornDivergence(times_power_of_two(self.epsilon, -2 * exponent))
+
+    @property
+    def words(self) -> str:
+        """Its name."""
+        return "Sinkhorn divergence"
 
     @property
     def modes(self) -> "SinkhornModes":
@@ -249,6 +262,7 @@ class EntropicModes(AbstractModes):
 
     noise: Array
     threshold_name = "epsilon / 2"
+    used_formula = "λⱼ − ε/2"
 
     @property
     def is_smooth(self) -> bool:
@@ -289,6 +303,7 @@ class SinkhornModes(AbstractModes):
     """h = φ(λm) − ½φ(m²) − ½φ(λ²), h' = λ φ'(λm) − κ(m), m* = λ; κ(m) = m φ'(m²)."""
 
     noise: Array
+    used_formula = "λⱼ"
 
     @property
     def is_smooth(self) -> bool:

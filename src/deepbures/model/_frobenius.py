@@ -4,6 +4,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from deepbures._loss_names import LossName
 from deepbures.linalg import squared_norm
 from deepbures.model._losses import AbstractSpectralLoss, inner_product
 from deepbures.model._modes import AbstractModes
@@ -29,10 +30,16 @@ class Frobenius(AbstractSpectralLoss):
     """
 
     degree = 2
+    name = LossName.frobenius.value
 
     def in_units(self, exponent: int) -> "Frobenius":
         """The loss of data in units of 2^exponent: it has no parameter."""
         return self
+
+    @property
+    def words(self) -> str:
+        """Its name."""
+        return "squared Frobenius"
 
     @property
     def modes(self) -> "FrobeniusModes":
@@ -65,6 +72,8 @@ class Frobenius(AbstractSpectralLoss):
 
 class FrobeniusModes(AbstractModes):
     """h = (m − λ)², h' = 2 (m − λ), h'' = q = 2, m* = λ."""
+
+    used_formula = "λⱼ"
 
     @property
     def is_smooth(self) -> bool:

@@ -16,6 +16,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from deepbures._checks import check_number
+from deepbures._loss_names import LossName
 from deepbures._precision import times_power_of_two
 from deepbures.linalg import namespace, thin_svd
 from deepbures.model._losses import AbstractSpectralLoss, as_number
@@ -74,6 +75,7 @@ class GaussianLikelihood(AbstractSpectralLoss):
     """
 
     degree = 0
+    name = LossName.likelihood.value
 
     tau: float | Array = eqx.field(converter=as_number)
 
@@ -83,6 +85,11 @@ class GaussianLikelihood(AbstractSpectralLoss):
     def in_units(self, exponent: int) -> "GaussianLikelihood":
         """The loss of data in units of 2^exponent: τ is a variance."""
         return GaussianLikelihood(times_power_of_two(self.tau, -2 * exponent))
+
+    @property
+    def words(self) -> str:
+        """Its name."""
+        return "Gaussian likelihood"
 
     @property
     def noise_variance(self) -> float:
@@ -134,6 +141,7 @@ class LikelihoodModes(AbstractModes):
 
     tau: Array
     threshold_name = "tau"
+    used_formula = "λⱼ − τ"
 
     @property
     def is_smooth(self) -> bool:

@@ -1,5 +1,6 @@
 """The interface of the losses, and how JAX differentiates them."""
 
+import dataclasses
 from abc import abstractmethod
 from typing import Any, ClassVar
 
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deepbures._checks import as_array
-from deepbures._precision import numpy_in_numpy_out
+from deepbures._precision import is_tracer, numpy_in_numpy_out
 from deepbures.model._inputs import check_target
 from deepbures.model._modes import AbstractModes
 from deepbures.model._target import Target
@@ -89,6 +90,8 @@ class AbstractLoss(eqx.Module):
     """
 
     degree: ClassVar[int | None] = None
+    name: ClassVar[str | None] = None
+    """What `loss_named` calls it; None for a loss of your own."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -117,6 +120,28 @@ class AbstractLoss(eqx.Module):
         if w.shape != direction.shape:
             raise ValueError(f"direction must have the shape of w, {w.shape}, but has shape {direction.shape}.")
         return self._hvp(w, target, direction)
+
+    @property
+    def words(self) -> str:
+        """What it is called in a sentence, before "loss"."""
+        return type(self).__name__
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """Its parameters that are numbers, by name."""
+        fields = {field.name: as_number(getattr(self, field.name)) for field in dataclasses.fields(self)}
+        return {name: float(value) for name, value in fields.items() if _is_number(value)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """What files say of it: its name, the same in words, its parameters, and the units of its values."""
+        name = type(self).__name__ if self.name is None else self.name
+        return {"name": name, "words": self.words, "parameters": self.parameters, "units": self.units}
+
+    @property
+    def units(self) -> str:
+        """The units of its values, in words."""
+        of_degree = {0: "nats", 1: "squared data units", 2: "data units to the 4th"}
+        return "units of the loss" if self.degree is None else of_degree[self.degree]
 
     @property
     def noise_variance(self) -> float:
@@ -182,6 +207,13 @@ class AbstractSpectralLoss(AbstractLoss):
 def as_number(value: Any) -> Any:
     """NumPy's numbers as Python's: under `eqx.filter_jit` they would be traced, and a traced τ counts as positive."""
     return value.item() if isinstance(value, (np.generic, np.ndarray)) and np.ndim(value) == 0 else value
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is one real number that is known."""
+    if isinstance(value, jax.Array) and not is_tracer(value):
+        return value.ndim == 0 and bool(jnp.issubdtype(value.dtype, jnp.floating))
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def check_loss(loss: Any) -> None:

@@ -45,6 +45,9 @@ class AbstractModes(eqx.Module):
     threshold_name: ClassVar[str] = "the threshold of the loss"
     """What a message calls the threshold."""
 
+    used_formula: ClassVar[str] = "m*(λⱼ)"
+    """What a sentence calls `used`."""
+
     @property
     @abstractmethod
     def is_smooth(self) -> bool:

@@ -11,7 +11,6 @@ from deepbures import plot
 from deepbures.datasets import Dataset
 from deepbures.plot import format_number
 from deepbures.report._section import Figure, Section
-from deepbures.report._words import tau_of
 from deepbures.training import Fit
 
 Floats = NDArray[np.float64]
@@ -25,9 +24,9 @@ def image_sections(fit: Fit, dataset: Dataset, svd: tuple[Floats, Floats], seed:
     yield _eigen_images(fit, shape, *svd)
     num = _MOST_IMAGES
     mean = np.asarray(fit.target.mean, np.float64)
-    tau = tau_of(fit)
-    deviations = {"model st. dev.": np.sqrt((np.asarray(fit.network.end_to_end, np.float64) ** 2).sum(1) + tau)}
-    draws = np.asarray(fit.network.sample(seed, num, noise_variance=tau), np.float64)
+    noise = fit.loss.noise_variance
+    deviations = {"model st. dev.": np.sqrt((np.asarray(fit.network.end_to_end, np.float64) ** 2).sum(1) + noise)}
+    draws = np.asarray(fit.network.sample(seed, num, noise_variance=noise), np.float64)
     rows: dict[str, Any] = {"model": draws}
     limits = (float(draws.min()), float(draws.max()))
     if dataset.samples is not None:
@@ -42,7 +41,7 @@ def image_sections(fit: Fit, dataset: Dataset, svd: tuple[Floats, Floats], seed:
     drawn = (
         f"Samples, drawn with seed {seed}. The model is a Gaussian: it has the mean and the leading covariance "
         "of the data, not their shape. "
-        f"{f'Noise of the variance τ = {tau:g}, which the loss counts in, is part of it. ' if tau > 0 else ''}"
+        f"{f'Noise of the variance τ = {noise:g}, which the loss counts in, is part of it. ' if noise > 0 else ''}"
         "Values are clipped to "
         f"{format_number(limits[0])} … {format_number(limits[1])} for display only."
     )

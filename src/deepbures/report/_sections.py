@@ -12,7 +12,7 @@ from deepbures.report._certificates import certificate_section
 from deepbures.report._features import feature_section
 from deepbures.report._images import image_sections
 from deepbures.report._section import Figure, Section
-from deepbures.report._words import find, tau_of, units
+from deepbures.report._words import find
 from deepbures.training import Fit, Trajectory
 
 Floats = NDArray[np.float64]
@@ -22,10 +22,10 @@ def sections_of(fit: Fit, dataset: Dataset, summary: Mapping[str, Any]) -> Itera
     w = np.asarray(fit.network.end_to_end, np.float64)
     sound = bool(np.isfinite(w).all())
     left, singular, _ = np.linalg.svd(w if sound else np.zeros_like(w), full_matrices=False)
-    best = np.asarray(fit.target.spectrum(fit.rank)[0], np.float64)
-    best = np.maximum(best - tau_of(fit), 0)
+    best = _least_spectrum(fit)
     if fit.trajectory is not None:
-        yield from _run_sections(fit, fit.trajectory, float(np.sqrt(best[-1])))
+        references = {} if best is None else {"smallest_singular_value": float(np.sqrt(best[-1]))}
+        yield from _run_sections(fit, fit.trajectory, references)
     yield _spectrum_section(fit, singular[: fit.rank] ** 2, best)
     if sound:
         yield feature_section(fit, dataset)
@@ -34,10 +34,18 @@ def sections_of(fit: Fit, dataset: Dataset, summary: Mapping[str, Any]) -> Itera
         yield from image_sections(fit, dataset, (left, singular), seed if isinstance(seed, int) else 0)
 
 
-def _run_sections(fit: Fit, run: Trajectory, least_singular_value: float) -> Iterator[Section]:
+def _least_spectrum(fit: Fit) -> Floats | None:
+    """The eigenvalues of W Wᵀ at the minimum, where the loss knows them."""
+    modes = fit.loss.modes
+    if modes is None:
+        return None
+    return np.maximum(np.asarray(modes.used(fit.target.spectrum(fit.rank)[0]), np.float64), 0)
+
+
+def _run_sections(fit: Fit, run: Trajectory, references: Mapping[str, float]) -> Iterator[Section]:
     rate = float(fit.asymptotic_rate)
     bounds = _bounds(fit, run)
-    approach = plot.plot_excess(run, rate=rate, bounds=bounds, units=units(fit))
+    approach = plot.plot_excess(run, rate=rate, bounds=bounds, units=fit.loss.units)
     if rate <= 0:
         slope = "Theory predicts no exponential rate here but a power of t, a straight line on these logarithmic axes."
     elif len(approach.axes[0].lines) > 1 + len(bounds):
@@ -52,7 +60,7 @@ def _run_sections(fit: Fit, run: Trajectory, least_singular_value: float) -> Ite
         slope += f" Guaranteed from this start, and not to be crossed: {names}."
     figures = [
         Figure(
-            plot.to_svg(plot.plot_loss(run, units=units(fit))),
+            plot.to_svg(plot.plot_loss(run, units=fit.loss.units)),
             "The loss of the run (solid) and the least that any network of this bottleneck can reach (dashed). "
             "Plateaus are passages near saddles.",
         ),
@@ -64,7 +72,7 @@ def _run_sections(fit: Fit, run: Trajectory, least_singular_value: float) -> Ite
     yield Section("Loss against theory", figures, pair=True)
     yield certificate_section(fit)
     if plot.panel_names(run):
-        svg = plot.to_svg(plot.plot_records(run, references={"smallest_singular_value": least_singular_value}))
+        svg = plot.to_svg(plot.plot_records(run, references=references))
         caption = (
             "Effective rank is the exponential of the entropy of the normalized singular values. Gradient flow "
             "conserves Wₗ₊₁ᵀWₗ₊₁ − WₗWₗᵀ, which the gap measures; each step of "
@@ -83,15 +91,17 @@ def _bounds(fit: Fit, run: Trajectory) -> dict[str, Floats]:
     }
 
 
-def _spectrum_section(fit: Fit, model: Floats, best: Floats) -> Section:
+def _spectrum_section(fit: Fit, model: Floats, best: Floats | None) -> Section:
     dim = fit.target.dim
     known = fit.target.eigenvalues
     values = fit.target.spectrum(min(dim, fit.rank + 16))[0] if known is None else known
     svg = plot.to_svg(plot.plot_spectra(np.asarray(values), model, rank=fit.rank, minimizer=best, dim=dim))
-    tau = tau_of(fit)
-    reference = "λⱼ − τ (zero where that is negative)" if tau > 0 else "λⱼ"
-    caption = (
-        f"Eigenvalues of the target covariance and of the model's, W Wᵀ. At the theoretical minimum the leading k are "
-        f"{reference}. The right panel shows how far the model's are from that, relative to each."
-    )
+    caption = "Eigenvalues of the target covariance and of the model's, W Wᵀ."
+    modes = fit.loss.modes
+    if modes is not None:
+        zero = " (zero where that is negative)" if np.any(np.asarray(modes.threshold()) > 0) else ""
+        caption += (
+            f" At the theoretical minimum the leading k are {modes.used_formula}{zero}. The right panel shows how far "
+            "the model's are from that, relative to each."
+        )
     return Section("Spectra", [Figure(svg, caption)])

@@ -7,9 +7,8 @@ import numpy as np
 
 from deepbures._words import in_percent
 from deepbures.datasets import Dataset
-from deepbures.model import BuresWasserstein
 from deepbures.plot import format_number
-from deepbures.report._words import find, loss_name, tau_of, text_of
+from deepbures.report._words import find, symbol, text_of
 from deepbures.training import Fit, Trajectory
 
 
@@ -25,8 +24,8 @@ def tables(fit: Fit, dataset: Dataset, summary: Mapping[str, Any]) -> list[dict[
         ("Rank k (bottleneck)", str(fit.rank)),
         ("Depth N", str(net.depth)),
         ("Widths", " → ".join(map(str, net.widths))),
-        ("Loss", loss_name(fit)),
-        ("Smoothing τ", f"{tau_of(fit):g}" if isinstance(fit.loss, BuresWasserstein) else None),
+        ("Loss", fit.loss.words),
+        *((f"Parameter {symbol(name)}", f"{value:g}") for name, value in fit.loss.parameters.items()),
         ("Solver", fit.solver),
         ("Step size", None if step_size is None or np.ndim(step_size) else format_number(float(step_size))),
         ("Seed", text_of(find(summary, "seed"))),

@@ -8,7 +8,6 @@ import numpy as np
 from deepbures._words import in_percent
 from deepbures.certificates import violation
 from deepbures.datasets import Dataset
-from deepbures.model import BuresWasserstein
 from deepbures.plot import format_number
 from deepbures.training import FeatureDeviations, Fit, Result
 
@@ -28,7 +27,7 @@ def lead(fit: Fit, dataset: Dataset) -> str:
     layers = "one layer" if net.depth == 1 else f"{net.depth} layers"
     return (
         f"A linear network of {layers}, {' → '.join(map(str, net.widths))}, fitted to {what} by {how} under the "
-        f"{loss_name(fit)} loss{f' with τ = {tau_of(fit):g}' if tau_of(fit) > 0 else ''}. {dataset.description}".strip()
+        f"{fit.loss.words} loss{_with_parameters(fit)}. {dataset.description}".strip()
     )
 
 
@@ -37,18 +36,14 @@ def short(name: str) -> str:
     return name if len(name) <= 32 else name.partition(":")[0]
 
 
-def loss_name(fit: Fit) -> str:
-    if not isinstance(fit.loss, BuresWasserstein):
-        return "squared Frobenius"
-    return "squared Bures-Wasserstein" if tau_of(fit) == 0 else "smoothed squared Bures-Wasserstein"
+def symbol(name: str) -> str:
+    """A parameter, or a term made of one, as formulas have it."""
+    return name.replace("epsilon", "ε").replace("tau", "τ").replace(" / ", "/")
 
 
-def tau_of(fit: Fit) -> float:
-    return float(np.asarray(getattr(fit.loss, "tau", 0.0)))
-
-
-def units(fit: Fit) -> str:
-    return "squared data units" if isinstance(fit.loss, BuresWasserstein) else "data units to the 4th"
+def _with_parameters(fit: Fit) -> str:
+    given = [f"{symbol(name)} = {value:g}" for name, value in fit.loss.parameters.items() if value]
+    return f" with {', '.join(given)}" if given else ""
 
 
 _BAD: tuple[Any, ...] = (Result.diverged, Result.stalled)
@@ -66,6 +61,9 @@ def verdict(fit: Fit) -> dict[str, str]:
     of_what = "" if least > 0 else " of the loss of the zero network"
     gap = f"a relative excess of {format_number(relative, 2)}{of_what}"
     message = str(cast(Any, Result)[fit.result])
+    if fit.loss.modes is None and np.isfinite(final):
+        sentence = f"Ended at loss {format_number(final, 5)}. The least that can be reached is not known for this loss."
+        return {"status": "bad" if _ended(fit, *_BAD) else "caution", "sentence": sentence, "detail": message}
     if not np.isfinite(final) or not np.isfinite(excess):
         return {"status": "bad", "sentence": "The run left the range of finite numbers.", "detail": message}
     if _ended(fit, Result.converged):
@@ -111,11 +109,13 @@ def warnings_of(fit: Fit, dataset: Dataset, summary: Mapping[str, Any]) -> list[
     texts = [given] if isinstance(given, str) else [str(text) for text in given or ()]
     elsewhere = [*violations(fit), verdict_on_model(fit, dataset)[1]]
     texts = [text for text in texts if text not in elsewhere]
-    if fit.unusable_modes and not any("cannot be used" in text for text in texts):
+    form = fit.loss.modes
+    if form is not None and fit.unusable_modes and not any("cannot be used" in text for text in texts):
         modes = ", ".join(str(mode) for mode in fit.unusable_modes)
+        level = symbol(form.threshold_name)
         texts.append(
-            f"τ = {tau_of(fit):g} is not below the eigenvalue of mode(s) {modes} of the leading {fit.rank}: they "
-            "cannot be used and stay at zero. Lower τ or the rank to use every mode."
+            f"{level} = {float(form.threshold()):g} is not below the eigenvalue of mode(s) {modes} of the leading "
+            f"{fit.rank}: they cannot be used and stay at zero. Lower {level} or the rank to use every mode."
         )
     return texts
 

@@ -8,16 +8,16 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from deepbures._checks import check_integer, check_number
+from deepbures._checks import check_integer
 from deepbures._precision import numpy_in_numpy_out
 from deepbures.certificates import Certificate, Check, certificates_of, violation
 from deepbures.landscape import Problem, warn_unusable
 from deepbures.model import (
     AbstractLoss,
-    BuresWasserstein,
     DeepLinearNetwork,
-    Frobenius,
+    LossName,
     Target,
+    as_loss,
     as_target,
     balanced_network,
     check_target,
@@ -138,7 +138,8 @@ def fit(
     depth: int = 1,
     hidden: int | None = None,
     tau: float = 0.0,
-    loss: str | AbstractLoss = "bw",
+    epsilon: float | None = None,
+    loss: str | AbstractLoss = LossName.bw.value,
     solver: str = "flow",
     init: str = "balanced",
     seed: int = 0,
@@ -162,10 +163,11 @@ def fit(
         Number of layers N.
     hidden : int, optional
         Width of the hidden layers, at least (and by default) the rank.
-    tau : float
-        Smoothing of the loss "bw", a variance.
-    loss : "bw", "frobenius" or AbstractLoss
-        Squared Bures-Wasserstein or squared Frobenius loss by name, or any loss, such as ``SinkhornDivergence(0.1)``.
+    tau, epsilon : float
+        The parameter of a loss that is given by name: smoothing of "bw", variance of the noise of "likelihood" (tau);
+        regularization of "entropic" and "sinkhorn" (epsilon). In the units of the covariance.
+    loss : "bw", "frobenius", "likelihood", "entropic", "sinkhorn" or AbstractLoss
+        A name of `loss_named`, or any loss, such as ``SinkhornDivergence(0.1)``.
     solver : "closed-form", "flow" or "descent"
         "closed-form" takes the balanced lift of `rank_k_minimizer`.
     init : str
@@ -214,7 +216,8 @@ def fit(
     (True, (2, 2, 5))
     """
     target = as_target(target)
-    widths, objective = fit_problem(target, rank, depth=depth, hidden=hidden, tau=tau, loss=loss)
+    objective = as_loss(loss, tau=tau, epsilon=epsilon)
+    widths = fit_problem(target, rank, depth=depth, hidden=hidden, loss=objective)
     if solver not in SOLVERS:
         raise ValueError(f"solver must be one of {', '.join(SOLVERS)}, but {solver!r} was given.")
     for name, value, owner in (("horizon", horizon, "flow"), ("num_steps", num_steps, "descent")):
@@ -257,13 +260,10 @@ def fit(
     )
 
 
-def fit_problem(
-    target: Target, rank: int, *, depth: int, hidden: int | None, tau: float, loss: str | AbstractLoss
-) -> tuple[tuple[int, ...], AbstractLoss]:
-    """Widths of the network and loss of a fit; refuses what cannot be fitted."""
+def fit_problem(target: Target, rank: int, *, depth: int, hidden: int | None, loss: AbstractLoss) -> tuple[int, ...]:
+    """Widths of the network of a fit; refuses what cannot be fitted."""
     check_target(target)
     widths = fit_widths(target.dim, rank, depth, hidden)
-    objective = _loss(loss, tau)
     total = float(target.trace)
     if not math.isfinite(total):
         raise ValueError(f"The variance of the target is beyond the range of {target.dtype}: scale the data down.")
@@ -272,8 +272,8 @@ def fit_problem(
             "The target has no variance: every feature is constant (or varies by so little that its square is zero), "
             "and there is nothing to fit."
         )
-    _check_range(total, objective, target.dtype)
-    return widths, objective
+    _check_range(total, loss, target.dtype)
+    return widths
 
 
 def _check_range(total: float, objective: AbstractLoss, dtype: np.dtype) -> None:
@@ -354,25 +354,3 @@ def _refuse_unknown_length(problem: Problem, solver: str) -> None:
             f"How long to train is not known for a {type(problem.loss).__name__}, whose landscape is not known in "
             f"closed form (it has no `modes`): pass {argument}."
         )
-
-
-def _loss(name: str | AbstractLoss, tau: float) -> AbstractLoss:
-    """The loss of a name, with its smoothing, or a loss as it is."""
-    check_number(tau, "tau")
-    if isinstance(name, AbstractLoss):
-        if tau != 0:
-            raise ValueError(
-                f'tau = {tau} belongs to the loss "bw"; a {type(name).__name__} has parameters of its own.'
-            )
-        return name
-    if name == "bw":
-        return BuresWasserstein(float(tau))
-    if name == "frobenius":
-        if tau != 0:
-            raise ValueError(
-                f"tau = {tau} smooths the Bures-Wasserstein loss; the Frobenius loss has no smoothing: leave it out."
-            )
-        return Frobenius()
-    raise ValueError(
-        f'loss must be "bw", "frobenius" or a loss such as SinkhornDivergence(0.1), but {name!r} was given.'
-    )
