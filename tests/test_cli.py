@@ -171,7 +171,7 @@ def test_the_installed_command():
         ),
         (["--rank", 2, "--loss", "sinkhorn", "--epsilon", "inf"], "--epsilon must be finite and not negative"),
         (["--rank", 2, "--solver", "magic"], "'magic' is not one of 'closed-form', 'flow', 'descent'."),
-        (["--rank", 2, "--loss", "kl"], "'kl' is not one of 'bw', 'frobenius'."),
+        (["--rank", 2, "--loss", "kl"], "'kl' is not one of 'bw', 'frobenius', 'likelihood', 'entropic', 'sinkhorn'."),
         (["--rank", 2, "--init", "zero"], "'zero' is not one of 'balanced', 'gaussian',"),
         (["--rank", 3, "--depth", 2, "--hidden", 2], "--hidden must be at least the rank 3"),
         (["--rank", 2, "--hidden", 4], "a network of depth 1 has no hidden layer: raise --depth"),
