@@ -74,9 +74,9 @@ def shares(loss, sizes, dim):
     return loss.running_mean.numpy()[: len(sizes)]
 
 
-@pytest.mark.parametrize("num, rank", [(2, 3), (4, 3), (8, 2), (10, 3)])
+@pytest.mark.parametrize("num, rank", [(2, 3), (8, 2), (10, 3)])
 def test_auto_remembers_six_samples_a_dimension(num, rank):
-    dim = 120
+    dim = 45
     target = db.Target.from_factor(draw(dim, rank).numpy())
     weights = shares(BuresWassersteinLoss(target, decay="auto"), [num] * dim, dim)
     assert weights.sum() == pytest.approx(1, abs=1e-12)
@@ -103,7 +103,7 @@ def test_auto_follows_the_size_of_the_batch():
 
 def test_expected_shrinkage_by_a_sample_of_that_size():
     # What the notes promise: the nuclear norm of M samples in r dimensions is about 1 - r/(8M) of the whole.
-    r, count, rng = 60, 360, np.random.default_rng(0)
+    r, count, rng = 40, 240, np.random.default_rng(0)
     norms = [np.linalg.norm(rng.normal(size=(r, count)), "nuc") / r / count**0.5 for _ in range(40)]
     assert 1 - np.mean(norms) == pytest.approx(r / (8 * count), rel=0.1)
 
