@@ -241,8 +241,8 @@ def _truncated(name: str) -> Callable[[Path], list[object]]:
 
 
 BAD_DATA = [
-    (_csv("1,2\n3,nan\n5,6\n"), "1 entries that are not finite"),
-    (_npy(np.array([[1.0, np.inf], [2.0, 3.0]])), "1 entries that are not finite"),
+    (_csv("1,2\n3,nan\n5,6\n"), "1 entry that is not finite"),
+    (_npy(np.array([[1.0, np.inf], [2.0, 3.0]])), "1 entry that is not finite"),
     (_csv("1,2\n3,four\n5,6\n"), "line 2, column 2 is 'four', not a number"),
     (_npy(np.array([["a", "b"], ["c", "d"]])), "must hold numbers"),
     (_npy(np.array([[1j, 2.0], [3.0, 4.0]])), "must hold real numbers"),

@@ -45,7 +45,7 @@ def _numpy_array(value: Any, name: str, what: str) -> np.ndarray:
         complex_ = ", not complex" if array.dtype.kind == "c" else ""
         raise TypeError(
             f"{name} must be an array of {what}{complex_}, but has dtype {array.dtype} ({type(value).__name__} was "
-            f"given). {_remedy(array)}"
+            f"given). {remedy_for_dtype(array)}"
         )
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
@@ -67,6 +67,11 @@ def refuse_what_is_no_array(value: Any, name: str) -> None:
             f"{name} must be a dense array, but a sparse {kind.__name__} of shape {shape} was given. If it fits into "
             f"memory as {math.prod(shape) * 8 / 2**30:.2g} GiB, pass {name}.{dense}(); a target that is known through "
             "products only is built by Target.from_operator."
+        )
+    if hasattr(kind, "is_meta") and value.is_meta:
+        raise TypeError(
+            f"{name} must be an array of numbers, but a {kind.__name__} of shape {tuple(value.shape)} on the device "
+            "'meta' was given, which has none. Make it on another device, such as device='cpu'."
         )
     if hasattr(kind, "data_vars"):
         raise TypeError(
@@ -107,6 +112,22 @@ def rounded_message(value: Any, place: str, digits: int = 53) -> str:
         f"rounding would change the results.{wider} Subtract a constant first, or leave the column out if it is an "
         "identifier."
     )
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """A number of things in words: "1 column", "2 columns"."""
+    return f"{number} {one if number == 1 else many or f'{one}s'}"
+
+
+def told(number: int, one: str, many: str, place: str) -> str:
+    """A number of things, and where the first of them is."""
+    return f"{counted(number, one, many)}, {'the first ' if number != 1 else ''}{place}"
+
+
+def not_finite_message(name: str, number: int, place: str) -> str:
+    """What to say of NaN and infinities."""
+    one, many = "entry that is not finite (NaN or infinite)", "entries that are not finite (NaN or infinite)"
+    return f"{name} has {told(number, one, many, place)}. Remove or impute {'it' if number == 1 else 'them'} first."
 
 
 def looks_like_covariance(matrix: np.ndarray) -> bool:
@@ -152,29 +173,42 @@ def _refuse_masked(value: np.ma.MaskedArray, name: str) -> None:
     mask = np.ma.getmaskarray(value)
     if mask.any():
         index = tuple(int(i) for i in np.argwhere(mask)[0])
-        raise ValueError(
-            f"{name} has {int(mask.sum())} masked entries, the first at index {index}. Leave out their rows, or impute "
-            f"them: {name}.filled(…)."
-        )
+        what = told(int(mask.sum()), "masked entry", "masked entries", f"at index {index}")
+        raise ValueError(f"{name} has {what}. Leave out such rows, or impute what is masked: {name}.filled(…).")
 
 
-def _remedy(array: np.ndarray) -> str:
-    """What to do about an array that holds no numbers."""
-    kind = array.dtype.kind
-    if kind == "c":
-        return "Give the real and the imaginary part as features of their own."
-    if kind == "V" and array.dtype.names:
-        return f"Its fields {array.dtype.names} become columns by numpy.lib.recfunctions.structured_to_unstructured."
-    if kind == "O" and array.size:
-        for index, entry in np.ndenumerate(array):
-            try:
-                float(entry)
-            except (TypeError, ValueError):
-                return f"The first entry that is no number is {entry!r}, at index {index}."
-        return "All of its entries are numbers: pass it with .astype(float)."
-    if kind in "SU" and array.size:
-        return f"Its entries are text, the first {str(array.flat[0])!r}: convert them with .astype(float)."
-    return "Convert it to one of float32, float64, complex64 or complex128."
+def remedy_for_dtype(array: np.ndarray) -> str:
+    """What to do about an array that holds no numbers, or none that are taken."""
+    match array.dtype.kind:
+        case "c":
+            return "Give the real and the imaginary part as features of their own."
+        case "M":
+            return "Make times of the dates: (x - x.min()) / numpy.timedelta64(1, 's') are seconds."
+        case "m":
+            return "Make numbers of the durations: x / numpy.timedelta64(1, 's') are seconds."
+        case "O" if array.size:
+            return _remedy_for_objects(array)
+        case "S" | "U" | "T" if array.size:
+            return f"Its entries are text, the first {str(array.flat[0])!r}: convert them with .astype(float)."
+        case "V" if array.dtype.names:
+            return (
+                f"Its fields {array.dtype.names} become columns by numpy.lib.recfunctions.structured_to_unstructured."
+            )
+        case "V" if array.dtype.type is np.void:
+            return (
+                "It holds bytes of which the type is not known. If they are bfloat16, which numpy.save does not keep: "
+                "x.view(ml_dtypes.bfloat16).astype(numpy.float32)."
+            )
+    return "Convert it with .astype(numpy.float32) or .astype(numpy.float64)."
+
+
+def _remedy_for_objects(array: np.ndarray) -> str:
+    for index, entry in np.ndenumerate(array):
+        try:
+            float(entry)
+        except (TypeError, ValueError):
+            return f"The first entry that is no number is {entry!r}, at index {index}."
+    return "All of its entries are numbers: pass it with .astype(float)."
 
 
 # ------------------------------------------------------------------------------------------------------------- frames
@@ -220,26 +254,36 @@ def _of_column(column: Any, name: str, label: Any = None) -> np.ndarray:
     dtype = getattr(column, "dtype", getattr(column, "type", None))
     if getattr(dtype, "kind", "f") in "biufc":  # a word of NumPy and pandas; others are converted and looked at
         missing = np.asarray(column.isna() if hasattr(column, "isna") else column.is_null()).astype(bool)
-        _refuse_missing(missing, where)
+        _refuse_missing(column, missing, where, are_nan=False)
         # The nullable dtypes of pandas, and its sparse ones, name the plain one.
         plain = getattr(dtype, "numpy_dtype", getattr(dtype, "subtype", None))
         array = np.asarray(column) if plain is None else column.to_numpy(dtype=plain)
         if array.ndim == 1 and array.dtype.kind in "biufc":
             if array.dtype.kind in "fc":
-                _refuse_missing(np.isnan(array), where)
+                _refuse_missing(column, np.isnan(array), where, are_nan=True)
             return array
+    convert = "pandas.to_numeric or .astype(float)" if hasattr(type(column), "astype") else ".cast to a floating type"
     raise TypeError(
-        f"{where} must hold numbers, but has dtype {dtype}. Leave it out, or make numbers of it: pandas.to_numeric or "
-        ".astype(float) for numbers kept as objects or text, one column for each category, a time since some date."
+        f"{where} must hold numbers, but has dtype {dtype}. Leave it out, or make numbers of it: {convert} for numbers "
+        "kept as objects or text, one column for each category, a time since some date."
     )
 
 
-def _refuse_missing(missing: np.ndarray, where: str) -> None:
+_LEAVE_OUT = {False: ("dropna", "drop_nulls", "drop_null"), True: ("dropna", "drop_nans")}
+_IMPUTE = {False: ("fillna", "fill_null"), True: ("fillna", "fill_nan")}
+"""What libraries call that: of what is missing, and of NaN."""
+
+
+def _refuse_missing(column: Any, missing: np.ndarray, where: str, *, are_nan: bool) -> None:
     if missing.any():
-        raise ValueError(
-            f"{where} has {int(missing.sum())} missing values, the first in row {int(missing.argmax())} (counted from "
-            "0). Leave out their rows (dropna), or impute them (fillna)."
+        what = told(
+            int(missing.sum()), "missing value", "missing values", f"in row {int(missing.argmax())} (counted from 0)"
         )
+        drop, fill = (
+            next((f" ({name})" for name in names[are_nan] if hasattr(type(column), name)), "")
+            for names in (_LEAVE_OUT, _IMPUTE)
+        )
+        raise ValueError(f"{where} has {what}. Leave out such rows{drop}, or impute what is missing{fill}.")
 
 
 def refuse_other_order(axes: tuple[str, ...], **given: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from deepbures._arrays import as_numpy_array, refuse_rounded
+from deepbures._arrays import as_numpy_array, not_finite_message, refuse_rounded
 from deepbures._precision import is_tracer
 
 
@@ -39,10 +39,7 @@ def check_finite(array: Any, name: str) -> None:
     finite = np.isfinite(np.asarray(array))
     if not finite.all():
         index = tuple(int(i) for i in np.argwhere(~finite)[0])
-        raise ValueError(
-            f"{name} has {int(finite.size - finite.sum())} entries that are not finite (NaN or infinite), the first at "
-            f"index {index}. Remove or impute them first."
-        )
+        raise ValueError(not_finite_message(name, int(finite.size - finite.sum()), f"at index {index}"))
 
 
 def check_matrix(array: Any, name: str, *, square: bool = False) -> None:

@@ -7,7 +7,7 @@ transformation, follow JAX's own rules.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec, TypeVar
 
 import jax
@@ -24,7 +24,12 @@ def is_tracer(x: Any) -> bool:
 
 def any_traced(tree: Any) -> bool:
     """Whether any leaf of a pytree is being traced."""
-    return any(is_tracer(leaf) for leaf in jax.tree.leaves(tree))
+    return any(is_tracer(leaf) for leaf in _leaves(tree))
+
+
+def _leaves(tree: Any) -> list[Any]:
+    """The leaves of a pytree. Iterators are leaves too: JAX warns of them, and nothing may be taken from them here."""
+    return jax.tree.leaves(tree, is_leaf=lambda node: isinstance(node, Iterator))
 
 
 def _follows_jax(leaf: Any) -> bool:
@@ -54,7 +59,7 @@ def numpy_in_numpy_out(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        if any(_follows_jax(leaf) for leaf in jax.tree.leaves((args, kwargs))):
+        if any(_follows_jax(leaf) for leaf in _leaves((args, kwargs))):
             return function(*args, **kwargs)
         with jax.enable_x64(True):
             result: R = to_numpy(function(*args, **kwargs))

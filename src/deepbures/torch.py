@@ -216,6 +216,10 @@ class BuresWassersteinLoss(nn.Module):
             raise TypeError(f"features must be a torch.Tensor, but {type(features).__name__} was given.")
         if not features.dtype.is_floating_point:
             raise TypeError(f"features must be real floating-point numbers, but have dtype {features.dtype}.")
+        if features.is_meta:
+            raise TypeError(
+                "features are on the device 'meta', where tensors have no values. Make them on another one."
+            )
         if features.ndim < 2 or math.prod(features.shape[1:]) != self.dim:
             raise ValueError(
                 f"features must have shape (N, {self.dim}), samples in rows with as many features as the target, or "
@@ -337,6 +341,11 @@ def _check_stack(layers: list[nn.Linear]) -> None:
     for number, layer in enumerate(layers):
         if isinstance(layer, nn.LazyLinear):
             raise ValueError(f"Layer {number} of the stack is lazy and has no weights yet: call the module once first.")
+        if layer.weight.is_meta:
+            raise ValueError(
+                f"Layer {number} of the stack is on the device 'meta', where weights have no values: load the stack "
+                "on another one first (to_empty, load_state_dict)."
+            )
         if not layer.weight.dtype.is_floating_point:
             raise TypeError(f"Layer {number} of the stack must be real, but has dtype {layer.weight.dtype}.")
         if number and layer.in_features != layers[number - 1].out_features:

@@ -112,7 +112,11 @@ def test_truncated_npy(tmp_path, matrix, length):
     [
         (np.array([[1.0, np.nan], [np.inf, 2.0]]), r"2 entries that are not finite .* first in row 0, column 1 "),
         (np.array([["a", "b"], ["c", "d"]]), r"must hold numbers, but has dtype <U1"),
-        (np.array([["2020-01-01"]] * 2, dtype="M8[D]"), r"must hold numbers, but has dtype datetime64"),
+        (
+            np.array([["2020-01-01"]] * 2, dtype="M8[D]"),
+            r"must hold numbers, but has dtype datetime64.* Make times of the d",
+        ),
+        (np.zeros((3, 2), "V2"), r"must hold numbers, but has dtype \|V2\. It holds bytes .* If they are bfloat16"),
         (np.zeros(4, dtype=[("a", "f8")]), r"must hold numbers, but has dtype \[\('a', '<f8'\)\]"),
         (np.eye(3) * 1j, r"must hold real numbers, but has dtype complex128.*real and the imaginary part"),
         (np.float64(3.0), r"one sample a row, .* but has shape \(\)"),
@@ -139,13 +143,13 @@ def test_extended_precision_beyond_float64(tmp_path):
     array = np.ones((2, 2), np.longdouble)
     array[1, 0] = np.longdouble("1e400")
     np.save(tmp_path / "x.npy", array)
-    with pytest.raises(ValueError, match=r"1 entries that are not finite .* row 1, column 0"):
+    with pytest.raises(ValueError, match=r"1 entry that is not finite .* row 1, column 0"):
         load_dataset(tmp_path / "x.npy")
 
 
 def test_structured_arrays(tmp_path):
     np.save(tmp_path / "x.npy", np.zeros(4, [("a", "f8"), ("b", "f4")]))
-    with pytest.raises(ValueError, match=r"Make columns of its fields: numpy\.lib\.recfunctions\.structured_to_unstr"):
+    with pytest.raises(ValueError, match=r"Its fields \('a', 'b'\) become columns by numpy\.lib\.recfunctions\.struct"):
         load_dataset(tmp_path / "x.npy")
 
 
@@ -206,7 +210,7 @@ def test_npz_without_arrays(tmp_path):
         load_dataset(tmp_path / "none.npz")
     with zipfile.ZipFile(tmp_path / "text.npz", "w") as archive:
         archive.writestr("readme.txt", "hello")
-    with pytest.raises(ValueError, match=r"text\.npz::readme\.txt is not an array"):
+    with pytest.raises(ValueError, match=r"text\.npz is a ZIP archive \(of readme\.txt\) under the name"):
         load_dataset(tmp_path / "text.npz")
 
 

@@ -33,7 +33,7 @@ def test_covariance_that_is_not_square(tmp_path, shape):
 
 def test_covariance_that_is_not_finite(tmp_path):
     np.save(tmp_path / "x.npy", np.diag([1.0, np.inf]))
-    with pytest.raises(ValueError, match="1 entries that are not finite"):
+    with pytest.raises(ValueError, match="1 entry that is not finite"):
         load_dataset(tmp_path / "x.npy", covariance=True)
 
 

@@ -72,7 +72,7 @@ def test_types_of_columns(tmp_path):
         (pyarrow.array([0, 1], "timestamp[ms]"), r"column 'b' is not numeric but timestamp\[ms\]\. Drop or encode it"),
         (pyarrow.array(["x", "y"]).dictionary_encode(), "column 'b' is not numeric but dictionary"),
         (pyarrow.array([[1.0, 2.0], [3.0, 4.0]]), r"column 'b' holds lists .*numpy\.stack\(frame\['b'\]\)"),
-        (pyarrow.array([1, None]), "column 'b' has 1 missing values"),
+        (pyarrow.array([1, None]), "column 'b' has 1 missing value"),
     ]:
         with pytest.raises(ValueError, match=message.replace(r"frame\['b'\]", r"frame\[name\]|frame\['b'\]")):
             write(column)
@@ -89,7 +89,7 @@ def test_bad_parquet(tmp_path, matrix):
     with pytest.raises(ValueError, match=r"x\.parquet: column 'city' is not numeric but string\. Drop or encode it"):
         load_dataset(path)
     parquet.write_table(pyarrow.table({"a": [1.0, 2.0], "b": [3, None]}), path)
-    with pytest.raises(ValueError, match=r"x\.parquet: column 'b' has 1 missing values"):
+    with pytest.raises(ValueError, match=r"x\.parquet: column 'b' has 1 missing value"):
         load_dataset(path)
     parquet.write_table(pyarrow.table({"a": matrix[:, 0]}), path)
     path.write_bytes(path.read_bytes()[:-10])

@@ -99,7 +99,7 @@ def test_covariances_factors_and_vectors_of_frames():
     np.testing.assert_allclose(db.Target.from_factor(FRAME.astype(float).T).trace, (X**2).sum(), rtol=1e-14)
     spectrum = db.Target.from_spectrum(pd.Series([3, 1, 2], dtype="Int64"))
     assert spectrum.eigenvalues.tolist() == [3.0, 2.0, 1.0]
-    with pytest.raises(ValueError, match=r"eigenvalues has 1 missing values, the first in row 1"):
+    with pytest.raises(ValueError, match=r"eigenvalues has 1 missing value, in row 1"):
         db.Target.from_spectrum(pd.Series([3, None, 2], dtype="Int64"))
     weights = [torch.nn.Parameter(torch.ones(3, 2)), torch.ones(4, 3, requires_grad=True)]
     assert db.DeepLinearNetwork(weights).widths == (2, 3, 4)

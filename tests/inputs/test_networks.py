@@ -91,11 +91,22 @@ def test_arguments_of_sample(key, num, error, message):
             TypeError,
             r"Layer 0 .* must be real, but has dtype torch.complex64",
         ),
+        (
+            lambda: torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 5, device="meta")),
+            ValueError,
+            "Layer 1 of the stack is on the device 'meta', where weights have no values: load the stack",
+        ),
     ],
 )
 def test_stacks_of_torch_that_are_refused(make, error, message):
     with pytest.raises(error, match=message):
         dbt.from_torch(make())
+
+
+def test_features_without_values():
+    loss = dbt.BuresWassersteinLoss(np.random.default_rng(0).normal(size=(9, 3)))
+    with pytest.raises(TypeError, match="features are on the device 'meta', where tensors have no values"):
+        loss(torch.ones(4, 3, device="meta"))
 
 
 @pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")

@@ -35,7 +35,7 @@ REFUSED = {
     ),
     "NaN": (
         with_column([1.0] * 38 + [np.nan] * 2),
-        r"column 'e' of {} has 2 missing values, .* row 38 \(counted from 0\)",
+        r"column 'e' of {} has 2 missing values, the first in row 38 \(counted from 0\).* \(dropna\), .* \(fillna\)\.",
     ),
     "nullable boolean": (
         with_column(pd.array([None, True] * 20, dtype="boolean")),
@@ -55,15 +55,22 @@ REFUSED = {
     "of a tuple": (lambda: pd.DataFrame([["x"]], columns=[("a", 1)]), r"column \('a', 1\) of {} must hold numbers"),
     "polars null": (
         lambda: DataFrame(Series("a", X[:, 0]), Series("b", X[:, 1], missing=(4, 6))),
-        "'b' of {} has 2 missing values, the first in row 4",
+        r"'b' of {} has 2 missing values, the first in row 4 .* \(drop_nulls\), .* \(fill_null\)\.",
+    ),
+    "polars NaN": (
+        lambda: DataFrame(Series("a", [1.0, np.nan])),
+        r"'a' of {} has 1 missing value, in row 1 .* \(drop_nans\), .* \(fill_nan\)\.",
     ),
     "polars text": (
         lambda: DataFrame(Series("a", ["x", "y"], "String")),
-        "'a' of {} must hold numbers, but has dtype String",
+        r"'a' of {} must hold numbers, but has dtype String\. .* it: \.cast to a f",
     ),
     "polars arrays": (lambda: DataFrame(Series("a", X, "Array")), "'a' of {} must hold numbers, but has dtype Array"),
     "lazy": (LazyFrame, r"{} must be in memory, but a lazy LazyFrame was given\. Pass {}\.collect\(\)"),
-    "arrow null": (lambda: pa.table({"a": [1, None, 3]}), "'a' of {} has 1 missing values, the first in row 1"),
+    "arrow null": (
+        lambda: pa.table({"a": [1, None, 3]}),
+        r"'a' of {} has 1 missing value, in row 1 .*\(drop_null\), .* \(fill_null\)",
+    ),
     "arrow text": (lambda: pa.table({"a": ["x", "y"]}), "'a' of {} must hold numbers, but has dtype string"),
     "xarray data set": (Dataset, r"{} must be one array, but a Dataset of the variables \['u'\] .* {}\['u'\]"),
     "masked": (lambda: MASKED, r"{} has 2 masked entries, the first at index \(3, 1\)\. .* {}\.filled"),
@@ -81,6 +88,27 @@ REFUSED = {
         lambda: "data.csv",
         r"the text 'data\.csv' was given\. A file is read by deepbures\.datasets\.load_dataset",
     ),
+    "tensor without values": (
+        lambda: torch.ones(40, 4, device="meta"),
+        r"but a Tensor of shape \(40, 4\) on the device 'meta' was given, which has none\. Make it on another device",
+    ),
+    "dates of an array": (
+        lambda: np.full((40, 4), "2020-01-01", "M8[D]"),
+        r"dtype datetime64\[D\] .* Make times of the dates: \(x - x\.min\(\)\) / numpy\.timedelta64\(1, 's'\)",
+    ),
+    "durations of an array": (
+        lambda: np.ones((40, 4), "m8[s]"),
+        r"dtype timedelta64\[s\] .* Make numbers of the durations: x / numpy\.timedelta64\(1, 's'\)",
+    ),
+    "half precision of an array": (
+        lambda: X.astype(jnp.bfloat16),
+        r"dtype bfloat16 .* Convert it with \.astype\(numpy\.float32\) or \.astype\(numpy\.float64\)\.$",
+    ),
+    "half precision as it is saved": (
+        lambda: X.astype(jnp.bfloat16).view("V2"),
+        r"dtype \|V2 .* If they are bfloat16, .* x\.view\(ml_dtypes\.bfloat16\)\.astype\(numpy\.float32\)",
+    ),
+    "generator": (lambda: iter(X.tolist()), "{} must be .* but a list_iterator was given"),
     "text": (
         lambda: [["1", "2"], ["3", "4"]],
         r"numbers, but has dtype <U1 .* the first '1': convert them with \.astype",

@@ -280,11 +280,11 @@ class TestRefused:
             a, g = np.eye(4), np.ones((4, 2))
             a[place] = value
             index = r"\({}, {}\)".format(*place)
-            refused(xp, a, g, f"a has 1 entries that are not finite .* the first at index {index}")
+            refused(xp, a, g, f"a has 1 entry that is not finite .* at index {index}")
             a[place[::-1]] = value
-            refused(xp, a, g, "a has [12] entries that are not finite")
+            refused(xp, a, g, "a has (1 entry that is|2 entries that are) not finite")
         g[3, 1] = value
-        refused(xp, np.eye(4), g, r"g has 1 entries that are not finite .* the first at index \(3, 1\)")
+        refused(xp, np.eye(4), g, r"g has 1 entry that is not finite .* at index \(3, 1\)")
 
     def test_indefinite(self, xp):
         bad = np.diag([4.0, 1.0, -1e-3])

@@ -227,7 +227,7 @@ def test_a_file_that_is_not_there(tmp_path):
         ([np.ones((2, 3)), np.ones((4, 3))], None, r"weights\[1\] has shape \(4, 3\), but must take the 2 outputs"),
         ([np.ones((2, 2, 3)), np.ones((4, 2))], None, r"and have the same leading dimensions"),
         ([np.ones((2, 3))], np.ones(3), r"mean must have shape \(2,\), but has shape \(3,\)"),
-        ([np.ones((2, 3))], [np.nan, 0], r"mean has 1 entries that are not finite"),
+        ([np.ones((2, 3))], [np.nan, 0], r"mean has 1 entry that is not finite"),
     ],
 )
 def test_bad_weights(weights, mean, message):

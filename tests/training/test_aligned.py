@@ -85,10 +85,10 @@ def test_no_times_no_modes():
     ("change", "error", "message"),
     [
         ({"start_values": [-1.0]}, ValueError, "start_values must be finite and not negative"),
-        ({"start_values": [np.nan]}, ValueError, "start_values has 1 entries that are not finite"),
+        ({"start_values": [np.nan]}, ValueError, "start_values has 1 entry that is not finite"),
         ({"start_values": 1.0}, ValueError, r"have shapes \(\), \(1,\) and \(1,\)"),
         ({"eigenvalues": [-1.0]}, ValueError, "eigenvalues must be finite and not negative"),
-        ({"times": [np.inf]}, ValueError, "times has 1 entries that are not finite"),
+        ({"times": [np.inf]}, ValueError, "times has 1 entry that is not finite"),
         ({"depth": 0}, ValueError, "depth must be at least 1, but 0 was given"),
         ({"depth": 1.5}, TypeError, "depth must be a whole number, but 1.5 was given"),
     ],

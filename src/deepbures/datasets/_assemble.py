@@ -5,7 +5,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepbures._arrays import first_rounded, looks_like_covariance, rounded_message
+from deepbures._arrays import (
+    first_rounded,
+    looks_like_covariance,
+    not_finite_message,
+    remedy_for_dtype,
+    rounded_message,
+)
 from deepbures._warn import warn
 from deepbures.datasets import _files
 from deepbures.datasets._dataset import Dataset, row_blocks
@@ -61,19 +67,10 @@ def _dtypes(table: Table, dim: int) -> tuple[str, ...] | None:
 
 
 def check_dtype(array: Array, source: str) -> None:
-    if array.dtype.kind in "biuf":
-        return
-    if array.dtype.kind == "c":
-        raise ValueError(
-            f"{source!r} must hold real numbers, but has dtype {array.dtype}. Give the real and the imaginary part as "
-            "separate columns."
-        )
-    if array.dtype.names is not None:
-        raise ValueError(
-            f"{source!r} must hold numbers, but has dtype {array.dtype}. Make columns of its fields: "
-            "numpy.lib.recfunctions.structured_to_unstructured(x)."
-        )
-    raise ValueError(f"{source!r} must hold numbers, but has dtype {array.dtype}. Drop what is not a number.")
+    """Refuse what is not made of real numbers."""
+    if array.dtype.kind not in "biuf":
+        real = "real " if array.dtype.kind == "c" else ""
+        raise ValueError(f"{source!r} must hold {real}numbers, but has dtype {array.dtype}. {remedy_for_dtype(array)}")
 
 
 def check_exact(array: Array, source: str, names: tuple[str, ...] | None = None) -> None:
@@ -154,7 +151,5 @@ def check_finite(matrix: Array, source: str, names: tuple[str, ...] | None = Non
                 first = (start + row, column)
     if first is not None:
         name = "" if names is None else f", {names[first[1]]!r}"
-        raise ValueError(
-            f"{source!r} has {count} entries that are not finite (NaN or infinite), the first in row {first[0]}, "
-            f"column {first[1]} (counted from 0{name}). Remove or impute them first."
-        )
+        place = f"in row {first[0]}, column {first[1]} (counted from 0{name})"
+        raise ValueError(not_finite_message(repr(source), count, place))

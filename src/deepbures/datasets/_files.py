@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deepbures._arrays import counted
 from deepbures.datasets._features import Features
-from deepbures.datasets._table import Table, first_bytes
+from deepbures.datasets._kinds import first_bytes, refuse_other_kind
+from deepbures.datasets._table import Table
 
 Array = NDArray[Any]
 
@@ -25,11 +27,10 @@ _PREFERRED_KEYS_COVARIANCE = ("covariance", "cov")
 def read_npy(path: Path) -> Table:
     """The array of a .npy file, memory-mapped (even where it is small: then a truncated file is an error)."""
     start = first_bytes(path)
-    if start.startswith(b"PK"):
-        raise ValueError(f"{path} is a .npz archive under the name of a .npy file. Rename it.")
     if len(start) < 8 and b"\x93NUMPY".startswith(start[:6]):
         raise ValueError(f"{path} is truncated or damaged ({len(start)} bytes). Write it again.")
     if not start.startswith(b"\x93NUMPY"):
+        refuse_other_kind(path, start, ".npy")
         raise ValueError(f"{path} is not a .npy file{_pickle_hint(start)}. Write it with numpy.save.")
     try:
         array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -43,11 +44,7 @@ def read_npy(path: Path) -> Table:
 def read_npz(path: Path, key: str | None, *, covariance: bool) -> Table:
     """One array of a .npz archive: the one named, the only one, or the one with a customary name."""
     start = first_bytes(path)
-    if not zipfile.is_zipfile(path):
-        state = "truncated or damaged" if start.startswith(b"PK") else f"not a .npz archive{_pickle_hint(start)}"
-        raise ValueError(f"{path} is {state}. Write it with numpy.savez.")
-    with zipfile.ZipFile(path) as archive:
-        keys = [name.removesuffix(".npy") for name in archive.namelist()]
+    keys = _keys(path, start)
     _refuse_sparse(path, keys)
     chosen = _choose_key(path, keys, key, covariance=covariance)
     array = _read_entry(path, chosen)
@@ -58,6 +55,20 @@ def read_npz(path: Path, key: str | None, *, covariance: bool) -> Table:
         with contextlib.suppress(ValueError):  # objects, say: then they are not known
             beside[name] = _read_entry(path, name)
     return _with_features(array, beside)
+
+
+def _keys(path: Path, start: bytes) -> list[str]:
+    """The names of the arrays of an archive; refuses what is none."""
+    if not zipfile.is_zipfile(path):
+        if start.startswith(b"PK"):
+            raise ValueError(f"{path} is truncated or damaged. Write it with numpy.savez.")
+        refuse_other_kind(path, start, ".npz")
+        raise ValueError(f"{path} is not a .npz archive{_pickle_hint(start)}. Write it with numpy.savez.")
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    if not any(name.endswith(".npy") for name in names):
+        refuse_other_kind(path, start, ".npz")
+    return [name.removesuffix(".npy") for name in names]
 
 
 def _read_entry(path: Path, name: str) -> Array:
@@ -98,8 +109,9 @@ def _refuse_mask(path: Path, chosen: str, array: Array, keys: list[str]) -> None
         mask = _read_entry(path, name)
         if mask.dtype == np.bool_ and mask.shape == array.shape and mask.any():
             raise ValueError(
-                f"{path} holds a mask ({name}) that hides {int(mask.sum())} entries of {chosen}. Drop or impute them "
-                f"first; or name the array, as in '{path}::{chosen}', to take it without the mask."
+                f"{path} holds a mask ({name}) that hides {counted(int(mask.sum()), 'entry', 'entries')} of {chosen}. "
+                f"Drop or impute what is hidden first; or name the array, as in '{path}::{chosen}', to take it without "
+                "the mask."
             )
 
 

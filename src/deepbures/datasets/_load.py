@@ -81,8 +81,8 @@ def load_dataset(source: str | os.PathLike[str], *, covariance: bool = False, he
         ``data.npz::key`` names an array. Without a key: the only array, or the one called ``samples``, ``x``, ``X`` or
         ``data`` (with `covariance`: ``covariance`` or ``cov``).
     .csv, .tsv, .csv.gz, .tsv.gz
-        Numbers, or ``true`` and ``false``, separated by commas, semicolons or tabs, in UTF-8 (or UTF-16 with its
-        mark). A first row without any number is a header, and so is 0, 1, …, n−1 above other data, as pandas writes
+        Numbers, or ``true`` and ``false``, separated by commas, semicolons or tabs, in UTF-8 or UTF-16 (or UTF-32 with
+        its mark). A first row without any number is a header, and so is 0, 1, …, n−1 above other data, as pandas writes
         for columns without names. A first row of numbers that looks like a header otherwise is refused: see `header`.
     .parquet
         All columns, which must be numeric and complete. A pandas row index, named or not, is left out.

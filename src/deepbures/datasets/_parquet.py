@@ -7,14 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from deepbures._arrays import first_rounded, rounded_message
+from deepbures._arrays import first_rounded, rounded_message, told
 from deepbures.datasets._extras import import_extra
-from deepbures.datasets._table import Table, first_bytes
+from deepbures.datasets._kinds import first_bytes, refuse_other_kind
+from deepbures.datasets._table import Table
 
 
 def read_parquet(path: Path) -> Table:
     """All columns of a .parquet file as float64; a stored pandas row index is left out."""
-    first_bytes(path)
+    start = first_bytes(path)
+    if not start.startswith(b"PAR1"):
+        refuse_other_kind(path, start, ".parquet")
     pyarrow = import_extra("pyarrow", f"reading {path}")
     parquet = import_extra("pyarrow.parquet", f"reading {path}")
     try:
@@ -61,7 +64,9 @@ def _check_column(path: Path, pyarrow: Any, name: str, column: Any) -> None:
     if not (types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_decimal(kind)):
         raise ValueError(f"{path}: column {name!r} is not numeric but {kind}. Drop or encode it first.")
     if column.null_count:
-        raise ValueError(f"{path}: column {name!r} has {column.null_count} missing values. Drop or impute them first.")
+        place = f"in row {int(column.is_null().to_numpy().argmax())} (counted from 0)"
+        what = told(column.null_count, "missing value", "missing values", place)
+        raise ValueError(f"{path}: column {name!r} has {what}. Drop or impute what is missing first.")
 
 
 def _numbers(pyarrow: Any, column: Any) -> tuple[Any, str]:

@@ -1,7 +1,6 @@
 """What every kind of file is read into, and what all readers share."""
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
@@ -22,12 +21,3 @@ class Table:
     dtypes: tuple[str, ...] | str | None = None
     image_shape: tuple[int, ...] | None = None
     is_listed: bool = False
-
-
-def first_bytes(path: Path) -> bytes:
-    """The first bytes of a file that must not be empty."""
-    with path.open("rb") as file:
-        start = file.read(8)
-    if not start:
-        raise ValueError(f"{path} is empty (0 bytes). Write it again.")
-    return start

@@ -3,12 +3,9 @@
 import contextlib
 import csv
 import dataclasses
-import gzip
-import io
 import itertools
 import re
 import warnings
-import zlib
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,7 +14,8 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from deepbures._arrays import rounded_message
+from deepbures._arrays import counted, not_finite_message, rounded_message
+from deepbures.datasets._encoding import check_text, open_text, reading_text
 from deepbures.datasets._header import (
     MISSING,
     MOST_ROWS,
@@ -27,7 +25,7 @@ from deepbures.datasets._header import (
     is_punctuated_number,
     to_number,
 )
-from deepbures.datasets._table import Table, first_bytes
+from deepbures.datasets._table import Table
 
 Array = NDArray[Any]
 
@@ -38,14 +36,6 @@ _MOST_CHARACTERS = 2**21
 
 _DELIMITERS = ("\t", ";", ",")
 """In the order in which they are tried: numbers may have a comma in them, but neither of the others."""
-
-_ENCODINGS = {
-    b"\xff\xfe\x00\x00": "utf-32",
-    b"\x00\x00\xfe\xff": "utf-32",
-    b"\xff\xfe": "utf-16",
-    b"\xfe\xff": "utf-16",
-}
-"""By the mark at the beginning of the file; longer marks first."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,15 +55,17 @@ class _Layout:
 
 def read_text(path: Path, header: bool | None, *, covariance: bool) -> Table:
     """The numbers of a table in text, with the names of a header."""
-    first_bytes(path)
-    with _reading(path):
+    check_text(path)
+    with reading_text(path):
         layout = _layout(path)
         if not layout.rows:
             raise ValueError(_no_rows_message(path))
         _check_separators(path, layout)
+        _check_ends(path, layout)
         names, skip = _names(path, layout, header, covariance=covariance)
         _check_widths(path, layout, names, skip)
         values, dtypes = _values(path, layout, names, skip)
+        _check_finite(path, layout, names, skip, values)
         if (np.abs(values) > 2**53).any():
             _check_exact(path, layout, names, skip)
     if covariance and header is None and names is None and values.shape == (values.shape[1] + 1, values.shape[1]):
@@ -81,39 +73,12 @@ def read_text(path: Path, header: bool | None, *, covariance: bool) -> Table:
     return Table(values, names, dtypes, is_listed=True)
 
 
-@contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path} is not text in UTF-8 ({error.reason} at byte {error.start}). Convert it first."
-        ) from None
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(
-            f"{path} is truncated or damaged, or not compressed with gzip ({error}). Write it again."
-        ) from None
-    except csv.Error as error:
-        raise ValueError(f"{path} is not a readable {path.suffix} file ({error}). Write it again.") from None
-
-
-@contextlib.contextmanager
-def _open(path: Path) -> Iterator[TextIO]:
-    with contextlib.ExitStack() as stack:
-        file: Any = stack.enter_context(path.open("rb"))
-        if path.suffix.lower() == ".gz":
-            file = stack.enter_context(gzip.GzipFile(fileobj=file, mode="rb"))
-        start = file.peek(4)[:4]
-        encoding = next((name for mark, name in _ENCODINGS.items() if start.startswith(mark)), "utf-8-sig")
-        yield stack.enter_context(io.TextIOWrapper(file, encoding=encoding, newline=""))
-
-
 # ---------------------------------------------------------------------- how it is written
 
 
 def _layout(path: Path) -> _Layout:
     skip, remark, delimiter = 0, None, None
-    with _open(path) as file:
+    with open_text(path) as file:
         for line in file:
             text = line.strip()
             if skip == 0 and re.fullmatch(r'"?sep=.?"?', line.rstrip("\r\n")):  # told by Excel
@@ -173,6 +138,18 @@ def _check_separators(path: Path, layout: _Layout) -> None:
             )
 
 
+def _check_ends(path: Path, layout: _Layout) -> None:
+    """Refuse rows that end with the delimiter; a header may end without, and then has a name less."""
+    first, *others = layout.rows
+    below = others or [first]
+    are_ended = all(len(row) > 1 and row[-1].strip() == "" for row in below)
+    if are_ended and (first[-1].strip() == "" or len(first) == len(below[0]) - 1):
+        raise ValueError(
+            f"{path}: rows end with the delimiter {layout.delimiter!r}, as line {layout.lines[-1]} does, which would "
+            "make a column of nothing. Remove it from the end of all lines."
+        )
+
+
 def _names(path: Path, layout: _Layout, header: bool | None, *, covariance: bool) -> tuple[tuple[str, ...] | None, int]:
     """The names of the columns, and the number of lines before the first row of numbers."""
     first, rest = layout.rows[0], layout.rows[1:]
@@ -200,8 +177,8 @@ def _check_widths(path: Path, layout: _Layout, names: tuple[str, ...] | None, sk
     line, row = below[0]
     labels = " The first column may be labels of the rows: leave it out, or name it." if len(row) > len(names) else ""
     raise ValueError(
-        f"{path}: the header has {len(names)} names, but line {line} has {len(row)} columns.{labels} Give one name for "
-        "each column, and write decimal points, not commas."
+        f"{path}: the header has {counted(len(names), 'name')}, but line {line} has {counted(len(row), 'column')}."
+        f"{labels} Give one name for each column, and write decimal points, not commas."
     )
 
 
@@ -213,7 +190,7 @@ def _values(
 ) -> tuple[Array, tuple[str, ...] | None]:
     """The rows after the first `skip` lines, and the types of the columns if some are truth values."""
     try:
-        with warnings.catch_warnings(), _open(path) as file:
+        with warnings.catch_warnings(), open_text(path) as file:
             warnings.filterwarnings("error", message=".*input contained no data", category=UserWarning)
             lines = itertools.islice(file, skip, None)
             return np.loadtxt(lines, delimiter=layout.delimiter, comments=None, quotechar='"', ndmin=2), None
@@ -230,7 +207,7 @@ def _parse(path: Path, layout: _Layout, names: tuple[str, ...] | None, skip: int
     values, width = array("d"), 0
     truths: set[int] = set()
     others: dict[int, tuple[int, str]] = {}
-    with _open(path) as file:
+    with open_text(path) as file:
         reader = csv.reader(_without_nul(itertools.islice(file, skip, None)), delimiter=layout.delimiter)
         for fields in filter(None, reader):
             width = width or len(fields)
@@ -249,8 +226,8 @@ def _parse(path: Path, layout: _Layout, names: tuple[str, ...] | None, skip: int
             if len(fields) != width:
                 line = skip + reader.line_num
                 raise ValueError(
-                    f"{path}: line {line} has {len(fields)} columns where those before it have {width}. Give the same "
-                    "number of numbers in every row."
+                    f"{path}: line {line} has {counted(len(fields), 'column')} where those before it have {width}. "
+                    "Give the same number of numbers in every row."
                 )
     mixed = sorted(truths & set(others))
     if mixed:
@@ -263,9 +240,22 @@ def _parse(path: Path, layout: _Layout, names: tuple[str, ...] | None, skip: int
     return np.array(values, np.float64).reshape(-1, width), kinds
 
 
+def _check_finite(path: Path, layout: _Layout, names: tuple[str, ...] | None, skip: int, values: Array) -> None:
+    """Refuse NaN and infinities, where an editor shows them."""
+    finite = np.isfinite(values)
+    if finite.all():
+        return
+    index, column = (int(i) for i in np.argwhere(~finite)[0])
+    with open_text(path) as file:
+        reader = csv.reader(_without_nul(itertools.islice(file, skip, None)), delimiter=layout.delimiter)
+        next(itertools.islice(filter(None, reader), index, None))
+        place = f"in line {skip + reader.line_num}, {_column(column, names)}, counted from 1"
+    raise ValueError(not_finite_message(str(path), int(finite.size - finite.sum()), place))
+
+
 def _check_exact(path: Path, layout: _Layout, names: tuple[str, ...] | None, skip: int) -> None:
     """Refuse numbers written as integers that float64 does not hold."""
-    with _open(path) as file:
+    with open_text(path) as file:
         reader = csv.reader(_without_nul(itertools.islice(file, skip, None)), delimiter=layout.delimiter)
         for fields in reader:
             for column, field in enumerate(fields):
@@ -283,9 +273,9 @@ def _column(column: int, names: tuple[str, ...] | None) -> str:
 def _complaint(field: str, column: int, fields: list[str], layout: _Layout, *, is_first: bool) -> str:
     """What is wrong with a field that is not a number, and what to do about it."""
     text = field.strip()
-    ends = [row[-1].strip() for row in layout.rows[1:]]
-    if text == "" and column == len(fields) - 1 > 0 and ends and not any(ends):
-        return f"is empty, as every row ends with the delimiter {layout.delimiter!r}. Remove it."
+    of_column = [row[column].strip() for row in layout.rows[1:] if column < len(row)]
+    if text == "" and len(of_column) > 1 and not any(of_column):
+        return "is empty, as that column is in every row. Leave the column out."
     if text.lower() in MISSING:
         what = "is empty" if text == "" else f"is {text!r}, a missing value"
         return f"{what}. Drop the rows that are not complete, or impute what is missing (pandas: dropna, fillna)."

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
-from deepbures._arrays import as_any_array, refuse_rounded
+from deepbures._arrays import as_any_array, not_finite_message, refuse_rounded
 from deepbures.linalg import adjoint
 from deepbures.metric._libraries import (
     constants_of_jax,
@@ -78,10 +78,8 @@ def _numeric_array(value: Any, name: str) -> Array:
     if is_autocast(array) and array.dtype in (xp.float16, xp.bfloat16):
         return xp.astype(array, xp.float32)  # as PyTorch does for operations that need the digits
     if _is_floating(array) and not any(array.dtype == getattr(xp, dtype) for dtype in _FLOATING):
-        raise TypeError(
-            f"{name} has dtype {array.dtype}, in which there is no linear algebra. Convert it to one of float32, "
-            "float64, complex64 or complex128."
-        )
+        wanted = "float32 or float64" if xp.isdtype(array.dtype, "real floating") else "complex64 or complex128"
+        raise TypeError(f"{name} has dtype {array.dtype}, in which there is no linear algebra. Convert it to {wanted}.")
     return array
 
 
@@ -135,10 +133,7 @@ def _check_finite(array: Array, name: str) -> None:
     if not bool(xp.all(finite)):
         count = int(xp.sum(xp.astype(~finite, xp.int32)))
         index = tuple(int(axis[0]) for axis in xp.nonzero(~finite))
-        raise ValueError(
-            f"{name} has {count} entries that are not finite (NaN or infinite), the first at index {index}. "
-            "Remove or impute them first."
-        )
+        raise ValueError(not_finite_message(name, count, f"at index {index}"))
 
 
 def check_matrices(shape: str, **arrays: Array) -> None:
