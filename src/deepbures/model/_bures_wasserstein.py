@@ -81,6 +81,7 @@ class BuresWasserstein(AbstractSpectralLoss):
 
     degree = 1
     name = LossName.bw.value
+    parameters_are_arguments = True
 
     tau: float | Array = eqx.field(default=0.0, converter=as_number)
 
@@ -110,6 +111,14 @@ class BuresWasserstein(AbstractSpectralLoss):
     def modes(self) -> AbstractModes:
         """The scalar functions of its landscape."""
         return SmoothedModes(self.tau) if self.is_smooth else ExactModes()
+
+    def _check_target(self, target: Target) -> None:
+        if self.is_smooth and target.eigenvalues is None:
+            raise ValueError(
+                f"The smoothed loss (tau = {self.tau}) of a target of dimension {target.dim} known through products "
+                "only would need its full spectrum. Use tau=0, or build the target with Target.from_factor (low rank "
+                "plus floor), from_samples or from_spectrum."
+            )
 
     def _value(self, w: Array, target: Target) -> Array:
         c = target.covariance.coordinates(w)
@@ -202,12 +211,6 @@ class BuresWasserstein(AbstractSpectralLoss):
 
     def _gram(self, w: Array, covariance: AbstractCovariance) -> tuple[Array, tuple[Array, Array, Array]]:
         """P = Σ0 W G^{−½}, and (Σ0 W, V, 1/r) with G = V diag(r²) Vᵀ, zero singular values contributing zero."""
-        if self.is_smooth:
-            raise ValueError(
-                f"The smoothed loss (tau = {self.tau}) of a target of dimension {covariance.dim} known through "
-                "products only would need its full spectrum. Use tau=0, or build the target with Target.from_factor "
-                "(low rank plus floor), from_samples or from_spectrum."
-            )
         product = jnp.asarray(covariance.matmul(w))
         values, v = jnp.linalg.eigh(w.mT @ product)
         # Rounding of G is eps · r_1²: singular values r below √eps · r_1 cannot be told from zero in this form.

@@ -40,6 +40,11 @@ class AbstractCovariance(eqx.Module):
         """Dimensions of the coordinates in which Σ0 is diagonal; 0 where there are none."""
 
     @property
+    def calls_host(self) -> bool:
+        """Whether its products are those of a function that JAX cannot trace: compiled code calls back for them."""
+        return False
+
+    @property
     @abstractmethod
     def trace(self) -> Array:
         """Tr Σ0."""
@@ -216,6 +221,11 @@ class OperatorCovariance(AbstractCovariance):
     operator: Callable[[Array], Array]
     total: Array
     size: int = eqx.field(static=True)
+    is_on_host: bool = eqx.field(static=True, default=False)
+
+    @property
+    def calls_host(self) -> bool:
+        return self.is_on_host
 
     @property
     def dim(self) -> int:
@@ -239,7 +249,7 @@ class OperatorCovariance(AbstractCovariance):
     def in_units(self, exponent: int) -> "OperatorCovariance":
         unit, operator = 2.0**-exponent, self.operator
         total = times_power_of_two(self.total, -2 * exponent)
-        return OperatorCovariance(lambda w: operator(unit * w) * unit, total, self.size)
+        return OperatorCovariance(lambda w: operator(unit * w) * unit, total, self.size, self.is_on_host)
 
     def squared_norm(self) -> Array:
         """By n products, a block of unit vectors at a time."""
@@ -291,8 +301,8 @@ def _lanczos(covariance: AbstractCovariance, k: int) -> tuple[Array, Array]:
     return np.maximum(values[order], 0), vectors[:, order]
 
 
-def host_operator(function: Callable[[Any], Any], n: int, dtype: Any) -> Callable[[Array], Array]:
-    """`function` if JAX can trace it, else a callback to it, so that NumPy and SciPy operators serve as well."""
+def host_operator(function: Callable[[Any], Any], n: int, dtype: Any) -> tuple[Callable[[Array], Array], bool]:
+    """`function` if JAX can trace it, else a callback to it (NumPy's and SciPy's operators), and whether it is one."""
     try:
         shape = jax.eval_shape(function, jax.ShapeDtypeStruct((n, 1), dtype)).shape
     except (TypeError, ValueError, jax.errors.JAXTypeError):
@@ -310,7 +320,7 @@ def host_operator(function: Callable[[Any], Any], n: int, dtype: Any) -> Callabl
             raise ValueError(
                 f"matmul must map an array of shape ({n}, 1) to the same shape, but returned {answer}."
             ) from None
-        return through_host
+        return through_host, True
     if shape != (n, 1):
         raise ValueError(f"matmul must map an array of shape ({n}, 1) to the same shape, but returned {shape}.")
-    return function
+    return function, False

@@ -128,6 +128,7 @@ class EntropicWasserstein(AbstractSpectralLoss):
 
     degree = 1
     name = LossName.entropic.value
+    parameters_are_arguments = True
 
     epsilon: float | Array = eqx.field(converter=as_number)
 
@@ -200,6 +201,7 @@ class SinkhornDivergence(AbstractSpectralLoss):
 
     degree = 1
     name = LossName.sinkhorn.value
+    parameters_are_arguments = True
 
     epsilon: float | Array = eqx.field(converter=as_number)
 

@@ -76,6 +76,7 @@ class GaussianLikelihood(AbstractSpectralLoss):
 
     degree = 0
     name = LossName.likelihood.value
+    parameters_are_arguments = True
 
     tau: float | Array = eqx.field(converter=as_number)
 

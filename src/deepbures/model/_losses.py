@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from deepbures._checks import as_array
-from deepbures._precision import is_tracer, numpy_in_numpy_out
+from deepbures._precision import any_traced, is_tracer, numpy_in_numpy_out
+from deepbures.model._compiled import call_compiled
 from deepbures.model._inputs import check_target
 from deepbures.model._modes import AbstractModes
 from deepbures.model._target import Target
@@ -31,7 +32,12 @@ def _check_shape(w: Array, target: Target, name: str = "w") -> Array:
             f"{name} must be an end-to-end matrix of shape (n, m) with n = {target.dim}, the dimension of the target, "
             f"but has shape {array.shape}. (For a network pass net.end_to_end.)"
         )
-    return jnp.asarray(array)
+    return array
+
+
+def _is_compiled(known: Any, target: Target) -> bool:
+    """Whether to compute at once, by a compiled program: not within a JAX transformation, which compiles by itself."""
+    return not (target.covariance.calls_host or any_traced((known, target)))
 
 
 # JAX's own chain rule ties the functions below together: differentiating the value calls the gradient, differentiating
@@ -92,6 +98,8 @@ class AbstractLoss(eqx.Module):
     degree: ClassVar[int | None] = None
     name: ClassVar[str | None] = None
     """What `loss_named` calls it; None for a loss of your own."""
+    parameters_are_arguments: ClassVar[bool] = False
+    """Whether positive parameters may be traced. If so, a new value of one compiles nothing anew."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -106,20 +114,36 @@ class AbstractLoss(eqx.Module):
     @numpy_in_numpy_out
     def value(self, w: Array, target: Target) -> Array:
         """L(W), for W of shape (n, m); differentiable once and twice by JAX in W."""
-        return _value(_check_shape(w, target), target=target, loss=self)
+        w = self._checked(w, target)
+        if _is_compiled((self, w), target):
+            return call_compiled("_value", self, target, (w,))
+        return _value(jnp.asarray(w), target=target, loss=self)
 
     @numpy_in_numpy_out
     def grad(self, w: Array, target: Target) -> Array:
         """∇L(W), of shape (n, m); the choice of least norm where the loss has a kink."""
-        return _gradient(_check_shape(w, target), target=target, loss=self)
+        w = self._checked(w, target)
+        if _is_compiled((self, w), target):
+            return call_compiled("_gradient", self, target, (w,))
+        return _gradient(jnp.asarray(w), target=target, loss=self)
 
     @numpy_in_numpy_out
     def hvp(self, w: Array, target: Target, direction: Array) -> Array:
         """∇²L(W)[A], of shape (n, m), for a direction A of the shape of W."""
-        w, direction = _check_shape(w, target), _check_shape(direction, target, "direction")
+        w, direction = self._checked(w, target), _check_shape(direction, target, "direction")
         if w.shape != direction.shape:
             raise ValueError(f"direction must have the shape of w, {w.shape}, but has shape {direction.shape}.")
-        return self._hvp(w, target, direction)
+        if _is_compiled((self, w, direction), target):
+            return call_compiled("_hvp", self, target, (w, direction))
+        return self._hvp(jnp.asarray(w), target, jnp.asarray(direction))
+
+    def _checked(self, w: Array, target: Target) -> Array:
+        w = _check_shape(w, target)
+        self._check_target(target)
+        return w
+
+    def _check_target(self, target: Target) -> None:
+        """Refuse a target that the loss cannot be computed for."""
 
     @property
     def words(self) -> str:

@@ -361,8 +361,8 @@ class Target(eqx.Module):
         check_number(trace, "trace")
         total = as_array(trace, "trace")
         with jax.enable_x64(bool(jax.config.read("jax_enable_x64")) or not isinstance(total, jax.Array)):
-            operator = host_operator(matmul, n, total.dtype)
-        return cls(_mean(mean, (n,), total), OperatorCovariance(operator, total, n))
+            operator, is_on_host = host_operator(matmul, n, total.dtype)
+        return cls(_mean(mean, (n,), total), OperatorCovariance(operator, total, n, is_on_host))
 
 
 def samples_of(given: Any, name: str) -> Array:
