@@ -1,43 +1,29 @@
 """Which critical point a network is at or near, and where it can leave."""
 
 import dataclasses
-import itertools
 import math
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from deepbures._checks import check_number
-from deepbures.landscape._counts import kinds_of
-from deepbures.landscape._eigenvalues import (
-    all_eigenvalues,
-    checked_landscape,
-    group_of,
-    group_starts,
-    leading_spectrum,
-    modes_of,
-    num_usable,
-)
+from deepbures.landscape._eigenvalues import modes_of
+from deepbures.landscape._lanczos import HessianExtremes, hessian_extremes
+from deepbures.landscape._nearest import nearest_point
 from deepbures.landscape._points import CriticalPoint
-from deepbures.landscape._spectrum import HessianSpectrum, spectrum_at_lift
 from deepbures.linalg import effective_rank
-from deepbures.metric import bures_wasserstein_distance_factors
 from deepbures.model import (
     AbstractLoss,
-    AbstractModes,
     DeepLinearNetwork,
     Target,
+    check_loss,
     check_network,
     check_target,
     layer_gradients,
 )
 
 Array = Any
-Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
@@ -47,15 +33,20 @@ class Classification:
 
     Attributes
     ----------
-    point : CriticalPoint
-        The nearest critical point, of the depth of the network (index and nullity at its balanced lift).
+    point : CriticalPoint, or None
+        The nearest critical point, of the depth of the network (index and nullity at its balanced lift). None where it
+        is not known: the landscape of a loss without `modes` has no closed form.
+    value : float
+        The loss L(W).
     distance : float
         Bures-Wasserstein distance of W Wᵀ and the nearest member of the family of that point: min over V of
-        ‖W − Ω_J diag(w_J) Vᵀ‖.
+        ‖W − Ω_J diag(w_J) Vᵀ‖. NaN without a point.
     relative_distance : float
         That over √tr Σ0; where Σ0 is zero, 0 or infinite.
     is_at : bool
-        Whether the relative distance is within the tolerance asked for.
+        Whether the relative distance is within the tolerance asked for. Without a point, whether the gradient is that
+        of a distance within it, ‖∇L^N‖ ≤ tol · |λ|_max · √N (tr Σ0)^{1/2N}, with |λ|_max the largest curvature at the
+        network and the last factor the size of the layers of a balanced network that has the total variance.
     gradient_norm : float
         ‖∇L^N‖ in the weights: the residual.
     rank : int
@@ -63,12 +54,16 @@ class Classification:
     effective_rank : float
         exp(entropy) of the singular values divided by their sum.
     alignments : float array (|J|,)
-        |cos| between each mode of J and the singular vector of W that stands for it.
+        |cos| between each mode of J and the singular vector of W that stands for it; empty without a point.
     escape : tuple (i, j), or None
         The modes of the steepest way down from the point: i in the place of j, or in a column that no mode uses if j is
-        None. None if there is no negative curvature.
+        None. None if there is no negative curvature, or no point.
     escape_curvature : float
-        The curvature there, negative; 0 without any.
+        The curvature there, negative; 0 without any. Without a point, the least curvature at the network where it is
+        negative beyond the tolerance; NaN if Lanczos iteration does not find it.
+    extremes : HessianExtremes, or None
+        Without a point: the ends of the Hessian spectrum at the network itself, with the directions of the weights.
+        None with a point, whose spectrum is `point.spectrum()`, or if Lanczos iteration does not converge.
 
     Examples
     --------
@@ -80,7 +75,8 @@ class Classification:
     ('strict saddle', (0, 1), -6.0)
     """
 
-    point: CriticalPoint
+    point: CriticalPoint | None
+    value: float
     distance: float
     relative_distance: float
     is_at: bool
@@ -90,32 +86,53 @@ class Classification:
     alignments: Floats
     escape: tuple[int, int | None] | None
     escape_curvature: float
+    extremes: HessianExtremes | None = dataclasses.field(default=None, repr=False)
+
+    @property
+    def kind(self) -> str:
+        """That of the point; without one "strict saddle" if the network is at one, and "not known" else."""
+        if self.point is not None:
+            return self.point.kind
+        return "strict saddle" if self.is_at and self.escape_curvature < 0 else "not known"
 
     @property
     def is_stalled(self) -> bool:
-        """Whether the network is at a critical point that is no minimizer."""
-        return self.is_at and self.point.kind != "minimizer"
+        """Whether the network is at a critical point that is no minimizer, as far as is known."""
+        return self.is_at and self.kind not in ("minimizer", "not known")
 
     @property
     def message(self) -> str:
         """One sentence for people; modes counted from 1."""
+        if self.point is None:
+            return self._message_without_a_point()
         modes = ", ".join(str(j + 1) for j in self.point.eigen_indices) or "none"
         place = "At" if self.is_at else "Nearest, but not at"
-        text = f"{place} the {self.point.kind} with modes {modes} (distance {self.relative_distance:.1e} of √tr Σ0)."
-        if self.point.kind == "minimizer" or not self.is_at:
+        text = f"{place} the {self.kind} with modes {modes} (distance {self.relative_distance:.1e} of √tr Σ0)."
+        if self.kind == "minimizer" or not self.is_at:
             return text
         if self.escape is None:
-            return f"{text} {self._slope_of_unused_modes()}."
+            return f"{text} {_slope_of_unused_modes(self.point)}."
         i, j = self.escape
         way = f"in the place of mode {j + 1}" if j is not None else "in a column that no mode uses"
         return f"{text} Steepest way down: mode {i + 1} {way} (curvature {self.escape_curvature:.3g})."
 
-    def _slope_of_unused_modes(self) -> str:
-        """A mode of size s = a^N in the weights takes 2 √λ a^N off the exact loss, and less than a² off the others."""
-        if not modes_of(self.point.loss).is_smooth and self.point.depth <= 2:
-            order = ("first", "second")[self.point.depth - 1]
-            return f"The loss has a kink here: letting in a mode that is not used lowers it to {order} order"
-        return "It is flat to second order: training leaves it slowly, by modes that are not used"
+    def _message_without_a_point(self) -> str:
+        norm = f"gradient norm {self.gradient_norm:.1e}"
+        if not self.is_at:
+            return f"At no critical point ({norm}); which one is nearest is not known in closed form."
+        if self.kind == "strict saddle":
+            return f"At a strict saddle ({norm}). Steepest way down: curvature {self.escape_curvature:.3g}."
+        if self.extremes is None:
+            return f"At a critical point ({norm}); its curvature is not known."
+        return f"At a critical point ({norm}) without negative curvature: a minimizer, or flat to second order."
+
+
+def _slope_of_unused_modes(point: CriticalPoint) -> str:
+    """A mode of size s = a^N in the weights takes 2 √λ a^N off the exact loss, and less than a² off the others."""
+    if not modes_of(point.loss).is_smooth and point.depth <= 2:
+        order = ("first", "second")[point.depth - 1]
+        return f"The loss has a kink here: letting in a mode that is not used lowers it to {order} order"
+    return "It is flat to second order: training leaves it slowly, by modes that are not used"
 
 
 def classify(net: DeepLinearNetwork, target: Target, loss: AbstractLoss, *, tol: float = 1e-3) -> Classification:
@@ -125,17 +142,21 @@ def classify(net: DeepLinearNetwork, target: Target, loss: AbstractLoss, *, tol:
     as many modes as the bottleneck, for which Σ_j (2 s_i(j) w_j |cos_ij| − w_j²) is largest, that is, ‖W − W_J‖
     smallest up to what singular vectors share.
 
+    Of a loss without closed forms the point is not known. Whether the network is at one, and at a saddle, is told from
+    the gradient and from the extreme curvatures at the network, found by Lanczos iteration.
+
     Parameters
     ----------
     net : DeepLinearNetwork
         One network. A stack of PyTorch layers becomes one by `deepbures.torch.from_torch`.
     target : Target
-        Any but `from_operator`; a dense matrix larger than 1024 is decomposed.
-    loss : BuresWasserstein or Frobenius
+        Any but `from_operator`, for losses with closed forms; a dense matrix larger than 1024 is decomposed.
+    loss : AbstractLoss
         The loss.
     tol : float
         The distance, relative to √tr Σ0, up to which the network counts as being at a critical point; and the size of
-        singular values, relative to the largest, from which on they count for the rank.
+        singular values, relative to the largest, from which on they count for the rank. Without a point, also the size
+        of a negative curvature, relative to the largest, that makes a saddle.
 
     Returns
     -------
@@ -164,120 +185,71 @@ def classify(net: DeepLinearNetwork, target: Target, loss: AbstractLoss, *, tol:
     check_number(tol, "tol", positive=True)
     check_network(net)
     check_target(target)
+    check_loss(loss)
     if net.dim != target.dim:
         raise ValueError(f"net has dimension {net.dim}, but the target has {target.dim}.")
-    target, modes, *_ = checked_landscape(target, min(net.bottleneck, target.dim), loss, None, net.depth)
-    values = all_eigenvalues(target)
-    w = np.asarray(net.end_to_end, np.float64)
-    left, s, _ = np.linalg.svd(w, full_matrices=False)
-    usable = num_usable(values, modes)
-    basis = _aligned_basis(values, leading_spectrum(target, usable)[1], w)
-    roots = np.sqrt(modes.used(values[:usable]))
-    cosines = np.abs(basis.T @ left)
-    chosen, partners = _assign(cosines, roots, s, min(net.bottleneck, usable))
-    total = float(np.sqrt(values.sum()))
-    nearest = basis[:, chosen] * roots[chosen]
-    distance = float(bures_wasserstein_distance_factors(w, nearest))
-    point, spectrum = _point(_canonical(values, chosen), values, modes, net, target, loss)
-    down = np.flatnonzero(spectrum.values < 0)
-    steepest = int(down[np.argmin(spectrum.values[down])]) if len(down) else None
-    return Classification(
-        point=point,
-        distance=distance,
-        relative_distance=distance / total if total else math.inf if distance else 0.0,
-        is_at=distance <= tol * total,
+    found = _at_nearest_point if loss.modes is not None else _without_a_point
+    s = np.linalg.svd(np.asarray(net.end_to_end, np.float64), compute_uv=False)
+    return found(
+        net,
+        target,
+        loss,
+        tol,
+        value=float(loss.value(np.asarray(net.end_to_end, np.float64), target)),
         gradient_norm=_gradient_norm(net, target, loss),
         rank=int((s > tol * s[0]).sum()) if s.any() else 0,
         effective_rank=float(effective_rank(s)),
-        alignments=cosines[chosen, partners],
-        escape=None if steepest is None else _pair(spectrum, steepest),
-        escape_curvature=0.0 if steepest is None else float(spectrum.values[steepest]),
     )
 
 
-def _pair(spectrum: HessianSpectrum, entry: int) -> tuple[int, int | None]:
-    j = int(spectrum.second[entry])
-    return int(spectrum.first[entry]), j if j >= 0 else None
-
-
-def _aligned_basis(values: Floats, basis: Array, w: Floats) -> Floats:
-    """The eigenvectors, turned within each group of equal eigenvalues towards the columns of W."""
-    aligned = np.array(basis, np.float64)
-    starts = [*group_starts(values).tolist(), len(values)]
-    for start, stop in itertools.pairwise(starts):
-        if stop - start > 1 and stop <= basis.shape[1]:
-            block = aligned[:, start:stop]
-            aligned[:, start:stop] = block @ np.linalg.svd(block.T @ w, full_matrices=True)[0]
-    return aligned
-
-
-def _assign(cosines: Floats, roots: Floats, s: Floats, most: int) -> tuple[Ints, Ints]:
-    """The modes J, ascending, and the singular vectors that stand for them."""
-    gain = 2 * cosines * roots[:, None] * s[None, :] - roots[:, None] ** 2
-    # Each singular vector takes one mode or none: columns of zeros for none.
-    padded = np.concatenate([gain.T, np.zeros((gain.shape[1], gain.shape[1]))], axis=1)
-    vectors, picked = linear_sum_assignment(padded, maximize=True)
-    real = picked < gain.shape[0]
-    vectors, picked = vectors[real], picked[real]
-    worth = gain[picked, vectors]
-    best = np.argsort(-worth, kind="stable")[:most]
-    best = best[worth[best] > 0]
-    order = np.argsort(picked[best])
-    return picked[best][order], vectors[best][order]
-
-
-def _canonical(values: Floats, chosen: Ints) -> tuple[int, ...]:
-    """The first modes of each group, as many as were chosen of it."""
-    groups, starts = group_of(values), group_starts(values)
-    numbers, counts = np.unique(groups[chosen], return_counts=True)
-    return tuple(
-        int(starts[g]) + place for g, count in zip(numbers, counts, strict=True) for place in range(int(count))
+def _at_nearest_point(
+    net: DeepLinearNetwork, target: Target, loss: AbstractLoss, tol: float, **here: Any
+) -> Classification:
+    nearest = nearest_point(net, target, loss)
+    scale = float(target.trace) ** 0.5
+    escape, curvature = nearest.steepest_descent()
+    return Classification(
+        point=nearest.point,
+        distance=nearest.distance,
+        relative_distance=nearest.distance / scale if scale else math.inf if nearest.distance else 0.0,
+        is_at=nearest.distance <= tol * scale,
+        alignments=nearest.alignments,
+        escape=escape,
+        escape_curvature=curvature,
+        **here,
     )
 
 
-def _point(
-    indices: tuple[int, ...],
-    values: Floats,
-    modes: AbstractModes,
-    net: DeepLinearNetwork,
-    target: Target,
-    loss: AbstractLoss,
-) -> tuple[CriticalPoint, HessianSpectrum]:
-    r, usable = len(indices), num_usable(values, modes)
-    most = min(net.bottleneck, target.dim)
-    # Without smoothing, the Hessian of a point of lower rank is the one on the matrices of its own rank.
-    bottleneck = most if modes.is_smooth else max(r, 1)
-    if r or modes.is_smooth:
-        spectrum = spectrum_at_lift(target, indices, loss, net.latent_dim, bottleneck, net.depth)
-    else:
-        none = np.zeros(0, np.int64)
-        spectrum = HessianSpectrum(np.zeros(0), none, np.zeros(0, np.str_), none, none, is_minimizer=usable == 0)
-    groups = group_of(values)
-    outside = np.setdiff1d(np.arange(len(values)), indices)
-    taken = np.bincount(groups[list(indices)], minlength=groups[-1] + 1)
-    sizes = np.bincount(groups)
-    is_minimizer = spectrum.is_minimizer and r == min(most, usable)
-    return (
-        CriticalPoint(
-            eigen_indices=indices,
-            value=float(np.sum(modes.cost(values[outside])) + np.sum(modes.rest(values[list(indices)]))),
-            rank=r,
-            morse_index=spectrum.morse_index,
-            nullity=spectrum.nullity,
-            kind=str(kinds_of(is_minimizer, spectrum.morse_index, spectrum.nullity, spectrum.dim)),
-            family_dim=int((taken * (sizes - taken)).sum()),
-            latent_dim=net.latent_dim,
-            bottleneck=bottleneck,
-            depth=net.depth,
-            target=target,
-            loss=loss,
-        ),
-        spectrum,
+def _without_a_point(
+    net: DeepLinearNetwork, target: Target, loss: AbstractLoss, tol: float, **here: Any
+) -> Classification:
+    extremes = _extremes(net, target, loss)
+    size = net.depth**0.5 * float(target.trace) ** (0.5 / net.depth)
+    steepest = 0.0 if extremes is None else max(abs(extremes.smallest), abs(extremes.largest))
+    curvature = math.nan
+    if extremes is not None:
+        curvature = extremes.smallest if extremes.smallest < -tol * steepest else 0.0
+    return Classification(
+        point=None,
+        distance=math.nan,
+        relative_distance=math.nan,
+        is_at=here["gradient_norm"] <= tol * steepest * size,
+        alignments=np.zeros(0),
+        escape=None,
+        escape_curvature=curvature,
+        extremes=extremes,
+        **here,
     )
+
+
+def _extremes(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> HessianExtremes | None:
+    """Both ends of the Hessian spectrum, where iteration finds them and the loss has finite second derivatives."""
+    try:
+        return hessian_extremes(net, target, loss, tol=1e-6)
+    except (RuntimeError, np.linalg.LinAlgError):
+        return None
 
 
 def _gradient_norm(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> float:
-    with jax.enable_x64(True):
-        weights = tuple(jnp.asarray(np.asarray(weight, np.float64)) for weight in net.weights)
-        gradients, _ = layer_gradients(weights, loss, target)
-        return float(np.sqrt(sum(float((gradient**2).sum()) for gradient in gradients)))
+    weights = [np.asarray(weight, np.float64) for weight in net.weights]
+    return float(np.sqrt(sum(float((gradient**2).sum()) for gradient in layer_gradients(weights, loss, target)[0])))
