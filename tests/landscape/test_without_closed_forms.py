@@ -1,10 +1,14 @@
 """Losses that do not tell their closed forms: what can be found without them is, and the rest is not known."""
 
+import re
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import deepbures as db
+from deepbures.datasets import Dataset
+from deepbures.report import render_report
 
 
 class Untold(db.AbstractLoss):
@@ -69,3 +73,11 @@ def test_what_needs_closed_forms_says_so_and_numbers_are_nan(target):
     with pytest.raises(TypeError, match="landscape of a Untold is not known in closed form"):
         db.hessian_spectrum(target, (0,), loss)
     assert db.certify(db.DeepLinearNetwork([np.ones((3, 2))]), target, loss) == ()
+
+
+def test_reports_say_that_it_is_not_known(target):
+    fitted = db.fit(target, 1, loss=Untold(db.Frobenius()), horizon=0.5, num_records=3)
+    text = render_report(fitted, Dataset(name="numbers", covariance=np.eye(3)), {})
+    assert "Untold loss" in text and "not a number" not in text and "nan" not in re.sub("<[^>]*>", " ", text)
+    rows = re.findall(r"<th[^>]*>([^<]*)</th>\s*<td[^>]*>not known</td>", text)
+    assert [row.split(" ")[0] for row in rows] == ["Theoretical", "Excess", "Relative", "Sharpness", "Asymptotic"]

@@ -25,7 +25,7 @@ from deepbures.training import Trajectory
 
 
 def plot_loss(trajectory: Trajectory, *, units: str = "squared data units") -> Figure:
-    """Loss against time, with the theoretical minimum as a line.
+    """Loss against time, with the theoretical minimum, where it is known, as a line.
 
     Time is on a log scale, as the records are: plateaus, where the run passes a saddle, show as steps.
 
@@ -62,6 +62,8 @@ def plot_loss(trajectory: Trajectory, *, units: str = "squared data units") -> F
         draw(axes, positions_of(trajectory), values, color=RUN)
         time_axis(axes, trajectory)
         axes.set_ylabel(f"loss L ({units})")
+        if np.isnan(least):
+            return figure
         largest = np.nanmax(values, initial=least)
         if largest > 100 * least > 0 or largest > 1e4 * max(values[0], least) > 0:
             log_scale(axes, "y", np.append(values, least))
@@ -140,7 +142,7 @@ def plot_excess(
         time_axis(axes, trajectory, "log" if rate == 0 else "linear")
         axes.set_ylabel(f"excess L − L* ({units})")
         if not np.isfinite(values).any():
-            remark(axes, "at or below rounding at every record")
+            remark(axes, "not known" if np.isnan(excess).all() else "at or below rounding at every record")
             return figure
         log_scale(axes, "y", values)
         _draw_bounds(axes, positions, values, bounds or {})

@@ -46,7 +46,9 @@ def _run_sections(fit: Fit, run: Trajectory, references: Mapping[str, float]) ->
     rate = float(fit.asymptotic_rate)
     bounds = _bounds(fit, run)
     approach = plot.plot_excess(run, rate=rate, bounds=bounds, units=fit.loss.units)
-    if rate <= 0:
+    if fit.loss.modes is None:
+        slope = "It is not known for this loss, which has no closed forms."
+    elif rate <= 0:
         slope = "Theory predicts no exponential rate here but a power of t, a straight line on these logarithmic axes."
     elif len(approach.axes[0].lines) > 1 + len(bounds):
         slope = (
@@ -61,8 +63,8 @@ def _run_sections(fit: Fit, run: Trajectory, references: Mapping[str, float]) ->
     figures = [
         Figure(
             plot.to_svg(plot.plot_loss(run, units=fit.loss.units)),
-            "The loss of the run (solid) and the least that any network of this bottleneck can reach (dashed). "
-            "Plateaus are passages near saddles.",
+            "The loss of the run (solid) and the least that any network of this bottleneck can reach (dashed, where it "
+            "is known). Plateaus are passages near saddles.",
         ),
         Figure(
             plot.to_svg(approach),

@@ -32,22 +32,27 @@ def tables(fit: Fit, dataset: Dataset, summary: Mapping[str, Any]) -> list[dict[
     ]
     reached = [
         ("Loss L", format_number(float(fit.final_loss), 10)),
-        ("Theoretical minimum L*", format_number(float(fit.minimal_loss), 10)),
-        ("Excess L − L*", format_number(float(fit.excess), 3)),
-        ("Relative excess", format_number(float(fit.relative_excess), 3)),
+        ("Theoretical minimum L*", number_or_not_known(fit.minimal_loss, 10)),
+        ("Excess L − L*", number_or_not_known(fit.excess, 3)),
+        ("Relative excess", number_or_not_known(fit.relative_excess, 3)),
         ("Total variance tr Σ₀", format_number(total, 5)),
         ("Variance explained by the model", in_percent(share) if np.isfinite(share) else None),
         ("Variance in the leading k modes", in_percent(leading.sum() / total) if total > 0 else None),
         ("Balancedness gap", None if net.depth == 1 else format_number(float(net.balancedness_gap()), 2)),
-        ("Sharpness λₘₐₓ", format_number(sharp)),
+        ("Sharpness λₘₐₓ", number_or_not_known(sharp)),
         ("Stability limit of the step size, 2/λₘₐₓ", format_number(2 / sharp) if sharp > 0 else None),
-        ("Asymptotic rate r", format_number(rate) if rate > 0 else "0 (slower than exponential)"),
+        ("Asymptotic rate r", number_or_not_known(rate) if rate != 0 else "0 (slower than exponential)"),
         ("Time scale 1/r", format_number(1 / rate) if rate > 0 else None),
         *_run_rows(fit.trajectory),
         ("Seconds", _seconds(summary)),
     ]
     tables = [("What was asked", asked), ("What came out", reached)]
     return [{"caption": name, "rows": [row for row in rows if row[1] is not None]} for name, rows in tables]
+
+
+def number_or_not_known(value: Any, digits: int = 4) -> str:
+    """A number for readers; NaN stands for what no closed form tells."""
+    return "not known" if np.isnan(float(value)) else format_number(float(value), digits)
 
 
 def _run_rows(run: Trajectory | None) -> list[tuple[str, str | None]]:
