@@ -52,9 +52,42 @@ def test_twice_a_loss_is_trained_to_its_minimum(page, solver):
     else:
         run = db.gradient_descent(start, target, loss, 2000)  # step 1/λ_max, from its modes
     assert run.result == db.Result.converged and run.excess[-1] < 1e-9
-    names = [certificate.name for certificate in db.certify(start, target, loss) if certificate.holds]
-    assert names == ["flow-asymptotic", "descent-sharpness", "descent-stability"]
+    names = [certificate.name for certificate in db.certify(start, target, loss) if not certificate.is_guarantee]
+    assert names[-3:] == ["flow-asymptotic", "descent-sharpness", "descent-stability"]
     assert db.classify(run.network, target, loss).point.kind == "minimizer"
+
+
+@pytest.mark.parametrize("loss", [db.BuresWasserstein(), db.BuresWasserstein(0.2)], ids=str)
+def test_the_theorems_of_a_loss_are_those_of_twice_it_in_half_the_time(page, loss):
+    target, double = db.Target.from_spectrum([4.0, 2.0, 1.0], key=0), twice(page, loss)
+    start = db.initialize((3, 3, 3), "close", target=target, tau=loss.noise_variance, key=1)
+    once, found = ({c.name: c for c in db.certify(start, target, each)} for each in (loss, double))
+    assert list(found) == ["flow-twice", *once]
+    for name, certificate in once.items():
+        if certificate.holds and certificate.method == "flow":
+            np.testing.assert_allclose(found[name].rate, 2 * certificate.rate, rtol=1e-9)
+            np.testing.assert_allclose(found[name].bound([0.3, 2.0]), 2 * certificate.bound([0.6, 4.0]), rtol=1e-9)
+        elif certificate.holds:
+            np.testing.assert_allclose(found[name].log_rate, certificate.log_rate, rtol=1e-9)
+            np.testing.assert_allclose(found[name].max_step_size, certificate.max_step_size / 2, rtol=1e-9)
+
+
+def test_runs_under_twice_a_loss_keep_its_theorems(page):
+    target, double = db.Target.from_spectrum([4.0, 2.0, 1.0], key=0), twice(page, db.BuresWasserstein())
+    start = db.initialize((3, 3, 3), "close", target=target, key=1)
+    flow = db.gradient_flow(start, target, double, 2.0, num_records=20, record=("loss",))
+    descent = db.gradient_descent(start, target, double, 100, "certified", num_records=20, record=("loss",))
+    certificates = db.certify(start, target, double)
+    kept = [check for run in (flow, descent) for check in run.check(certificates) if check.applies]
+    names = {check.certificate.name for check in kept if check.certificate.is_guarantee}
+    assert names == {"flow-derived", "flow-exact", "descent-paper", "descent-derived"}
+    assert not any(check.violated for check in kept)
+
+
+def test_the_theorem_of_the_page_is_an_equality(page):
+    exact, *_ = page["flow"].check(db.certify(page["shallow"], page["target"], page["twice"]))
+    assert exact.certificate.name == "flow-twice" and exact.applies and not exact.violated
+    assert exact.tightness == pytest.approx(1, rel=1e-6)
 
 
 def test_a_loss_without_modes_trains_and_says_what_is_not_known(page):

@@ -1,21 +1,14 @@
 """Convergence certificates of one start: hypotheses and constants of the theorems, computed."""
 
-import dataclasses
-import math
-import warnings
-
 import jax.numpy as jnp
 import numpy as np
 
 from deepbures._precision import any_traced, numpy_in_numpy_out
 from deepbures.certificates._certificate import Certificate
-from deepbures.certificates._hypotheses import measure
-from deepbures.certificates._theorems import theorems_of
+from deepbures.certificates._start import measure
+from deepbures.certificates._theorems_of import theorems_of
 from deepbures.landscape import Problem
 from deepbures.model import AbstractLoss, DeepLinearNetwork, Target, check_pair
-
-VISIBLE = 1e-11
-"""Contractions per step below this cannot be seen in double precision."""
 
 
 @numpy_in_numpy_out
@@ -40,8 +33,10 @@ def certify(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> tuple
 
     All of them are for balanced starts, within a relative balancedness gap of 1e-8 (2e-6 if the weights are in single
     precision). The margin c bounds the smallest singular value along the flow from below: c² = (√λ_n − √L(0))² − τ,
-    which for τ = 0 is the modified margin deficiency √λ_n − √L(0) of the paper. For the Frobenius loss only the local
-    predictions are known.
+    which for τ = 0 is the modified margin deficiency √λ_n − √L(0) of the paper.
+
+    These are for the Bures-Wasserstein loss. Of every other loss with closed forms the three local predictions are
+    known, and what `theorems_of` was told of its class.
 
     Parameters
     ----------
@@ -49,7 +44,7 @@ def certify(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> tuple
         The start.
     target : Target
         λ_1 ≥ … ≥ λ_n.
-    loss : BuresWasserstein or Frobenius
+    loss : AbstractLoss
         The loss that is trained.
 
     Returns
@@ -103,53 +98,4 @@ def certificates_of(net: DeepLinearNetwork, problem: Problem) -> tuple[Certifica
     if any_traced((net, problem, jnp.zeros(()))):
         raise ValueError("certify needs concrete numbers: call it outside jax.jit, jax.vmap and the like.")
     start = measure(net, problem)
-    return tuple(
-        dataclasses.replace(make(start), _rounding=start.rounding, _size=start.loss + start.trace)
-        for make in theorems_of(problem.loss)
-    )
-
-
-def certified_step_size(net: DeepLinearNetwork, problem: Problem) -> float:
-    """The largest step size with a guarantee for descent from this start.
-
-    Raises
-    ------
-    ValueError
-        If no guarantee has all its assumptions met, or the step underflows.
-
-    Warns
-    -----
-    UserWarning
-        If the contraction per step is too small to be seen.
-    """
-    known = [c for c in certificates_of(net, problem) if c.method == "descent" and c.is_guarantee]
-    if not known:
-        raise ValueError(
-            'step_size = "certified" is known for the Bures-Wasserstein loss only: pass "sharpness" or a number.'
-        )
-    held = [c for c in known if c.holds]
-    if not held:
-        nearest = min(known, key=lambda c: len(c.missed))
-        reasons = "; ".join(str(assumption) for assumption in nearest.missed)
-        raise ValueError(
-            f'step_size = "certified" has no certificate from this start ({reasons}). Start closer to the target '
-            '(initialize(…, "close", target=…)), or pass "sharpness" or a number.'
-        )
-    best = max(held, key=lambda c: c.log_max_step_size or -math.inf)
-    log_step = best.log_max_step_size or -math.inf
-    # The run is in the precision of the network or of the target, whichever is higher.
-    tiny = min(float(np.finfo(array.dtype).tiny) for array in (net.weights[0], problem.target.mean))
-    if not log_step > math.log(tiny):
-        raise ValueError(
-            f"The certified step size is 10^{log_step / math.log(10):.0f}, below the range of floating point: pass "
-            '"sharpness" or a number.'
-        )
-    if best.log_rate < math.log(VISIBLE):
-        warnings.warn(
-            f"At the certified step size, {math.exp(log_step):.3g}, the excess shrinks by a share of "
-            f"10^{best.log_rate / math.log(10):.0f} a step: less than double precision can show. Expect no progress; "
-            '"sharpness" is the step to train with.',
-            UserWarning,
-            stacklevel=6,
-        )
-    return math.exp(log_step)
+    return tuple(Certificate(theorem, start) for theorem in theorems_of(problem.loss))

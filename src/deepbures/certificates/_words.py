@@ -3,16 +3,9 @@
 import math
 from typing import Any
 
-from deepbures.certificates._certificate import Assumption, Certificate, Check
-
-_COMPARISONS = ("flow-authors-code",)
-
-
-def kind(certificate: Certificate) -> str:
-    """What it is worth: "guarantee", "prediction", or "comparison" (a formula reproduced, which promises nothing)."""
-    if certificate.is_guarantee:
-        return "guarantee"
-    return "comparison" if certificate.name in _COMPARISONS else "prediction"
+from deepbures.certificates._assumption import Assumption
+from deepbures.certificates._certificate import Certificate
+from deepbures.certificates._check import Check
 
 
 def in_words(assumption: Assumption) -> str:
@@ -35,7 +28,7 @@ def as_plain(certificate: Certificate, check: Check | None = None) -> dict[str, 
     step = certificate.log_max_step_size
     entry: dict[str, Any] = {
         "name": certificate.name,
-        "kind": kind(certificate),
+        "kind": certificate.kind,
         "holds": certificate.holds,
         "missed": [in_words(assumption) for assumption in certificate.missed],
         "rate": certificate.rate,

@@ -1,6 +1,5 @@
 """`deepbures fit`: from a checked request to a folder."""
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import deepbures as db
-from deepbures.certificates import as_plain, in_words
+from deepbures.certificates import NoCertifiedStepError, as_plain, certificate_of_largest_step
 from deepbures.cli._messages import Invocation, WorkError
 from deepbures.cli._progress import Display
 from deepbures.datasets import Dataset
@@ -21,7 +20,6 @@ from deepbures.training._fit import fit_problem, fit_start, fit_widths
 
 _SECONDS_PER_CHECKPOINT = 5.0
 _NUM_RECORDS = 200
-_SMALLEST_EXPONENT = -307.6
 """Powers of ten that are below this underflow, or lose digits."""
 
 _ENDINGS = {
@@ -188,27 +186,12 @@ def _require_certified_step(request: FitRequest, target: db.Target) -> None:
     loss = db.loss_named(request.loss, tau=request.tau, epsilon=request.epsilon)
     widths = fit_problem(target, request.rank, depth=request.depth, hidden=request.hidden, loss=loss)
     start = fit_start(target, widths, init=request.init, seed=request.seed, tau=loss.noise_variance)
-    known = [c for c in db.certify(start, target, loss) if c.method == "descent" and c.is_guarantee]
-    if not known:
-        raise ValueError(
-            f"--step-size certified has no theorem for --loss {request.loss}: pass --step-size sharpness or a number."
-        )
-    held = [c.log_max_step_size for c in known if c.holds and c.log_max_step_size is not None]
-    if held:
-        exponent = max(held) / math.log(10)
-        if exponent > _SMALLEST_EXPONENT:
-            return
-        raise ValueError(
-            f"--step-size certified is 10^{exponent:.0f} for this start, below the range of floating point: pass "
-            "--step-size sharpness or a number."
-        )
-    nearest = min(known, key=lambda certificate: len(certificate.missed))
-    reasons = "; ".join(in_words(assumption) for assumption in nearest.missed)
-    nearer = "" if request.init == "close" or request.rank < target.dim else "Start closer, --init close, or pass "
-    raise ValueError(
-        f"--step-size certified has no certificate from this start ({nearest.name} misses: {reasons}). "
-        f"{nearer or 'Pass '}--step-size sharpness or a number."
-    )
+    try:
+        certificate_of_largest_step(start, db.Problem(target, loss, request.rank))
+    except NoCertifiedStepError as error:
+        closer = "Start closer, --init close, or pass" if error.is_too_far and request.init != "close" else "Pass"
+        message = f"--step-size certified {error.reason}. {closer} --step-size sharpness or a number."
+        raise ValueError(message) from None
 
 
 def _leave(folder: RunFolder, error: BaseException, call: Invocation, *, is_begun: bool) -> None:

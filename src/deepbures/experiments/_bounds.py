@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepbures._checks import check_integer
-from deepbures.certificates import VISIBLE, Check, certify
+from deepbures.certificates import VISIBLE_CONTRACTION, Check, certify
 from deepbures.experiments._pieces import Finding, Keeper, Piece, compute_all
 from deepbures.experiments._setting import check_seed, listed
 from deepbures.landscape import asymptotic_rate, sharpness
@@ -161,13 +161,13 @@ class Bounds:
         )
 
     def _descents(self) -> Finding:
-        seen = self.contraction >= VISIBLE
+        seen = self.contraction >= VISIBLE_CONTRACTION
+        num_unseen = int((self.contraction < VISIBLE_CONTRACTION).sum())
         return Finding(
             "Descent at the certified step size is monotone.",
             bool(self.monotone[seen].all()) if seen.any() else None,
             f"In {int(self.monotone[seen].sum())} of {int(seen.sum())} descents whose contraction per step is above "
-            f"{VISIBLE:g}; in {int((self.contraction < VISIBLE).sum())} more it is too small to be seen in double "
-            "precision.",
+            f"{VISIBLE_CONTRACTION:g}; in {num_unseen} more it is too small to be seen in double precision.",
         )
 
 
@@ -302,7 +302,7 @@ def _run(instance: _Instance, seed: int) -> dict[str, Any]:
         row[f"violated-{name}"] = check is not None and known and (check.violated or _above(check))
         # A contraction that double precision cannot show has no observed rate.
         promised = 0.0 if check is None else check.certificate.constants.get("log_contraction", 0.0)
-        seen = known and promised >= np.log(VISIBLE)
+        seen = known and promised >= np.log(VISIBLE_CONTRACTION)
         row[f"tightness-{name}"] = check.tightness if check is not None and seen else np.nan
     return row
 

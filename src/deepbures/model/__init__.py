@@ -18,6 +18,8 @@ from deepbures.model._layers import layer_gradients as layer_gradients
 from deepbures.model._likelihood import GaussianLikelihood
 from deepbures.model._losses import AbstractLoss, AbstractSpectralLoss
 from deepbures.model._losses import check_loss as check_loss
+from deepbures.model._margin import squared_margin as squared_margin
+from deepbures.model._margin import unsmoothed_margin as unsmoothed_margin
 from deepbures.model._modes import AbstractModes
 from deepbures.model._named import as_loss as as_loss
 from deepbures.model._named import loss_named

@@ -13,6 +13,7 @@ from deepbures.linalg import haar_orthogonal
 from deepbures.metric import squared_bures_wasserstein_factors
 from deepbures.model._balanced import balanced_network
 from deepbures.model._inputs import check_target
+from deepbures.model._margin import squared_margin, unsmoothed_margin
 from deepbures.model._network import DeepLinearNetwork, stack_networks
 from deepbures.model._random import as_key, random_orthogonal
 from deepbures.model._target import Target
@@ -227,7 +228,6 @@ def _margin(w: np.ndarray, factor: np.ndarray, values: np.ndarray, n: int, k: in
     smoothed = np.concatenate([w, math.sqrt(tau) * np.eye(n)], axis=1) if tau > 0 else w
     loss = float(squared_bures_wasserstein_factors(smoothed, factor))
     if k == n:
-        reach = max(math.sqrt(values[-1]) - math.sqrt(loss), 0.0)
-        return math.sqrt(max(reach**2 - tau, 0.0))
+        return math.sqrt(max(squared_margin(values[-1], loss, tau), 0.0))
     excess = max(loss - float(values[k:].sum()), 0.0)
-    return math.sqrt(values[k - 1]) - math.sqrt(excess) if excess < values[k - 1] - values[k] else 0.0
+    return unsmoothed_margin(values[k - 1], excess) if excess < values[k - 1] - values[k] else 0.0

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from deepbures.certificates import Certificate, Check, in_words, kind
+from deepbures.certificates import Certificate, Check, in_words
 from deepbures.plot import format_number
 from deepbures.report._section import Section
 from deepbures.training import Fit
@@ -37,7 +37,7 @@ def _certificate_row(certificate: Certificate, check: Check, missed: Sequence[st
     return {
         "name": certificate.name,
         "statement": certificate.statement,
-        "kind": kind(certificate),
+        "kind": certificate.kind,
         "holds": "yes" if holds else f"no: {notes}",
         "rate": _power(certificate.log_rate) if holds else "",
         "step": _power(step) if holds and step is not None else "",

@@ -6,7 +6,7 @@ from typing import Any, cast
 import equinox as eqx
 import numpy as np
 
-from deepbures.certificates import STEP_SLACK, Certificate, Check
+from deepbures.certificates import Certificate, Check
 from deepbures.model import DeepLinearNetwork
 from deepbures.training._result import Result
 from deepbures.training._snapshot import Snapshot
@@ -135,9 +135,8 @@ class Trajectory(eqx.Module):
             what = "a flow" if is_flow else "not plain descent"
             return Check(certificate, applies=False, reason=f"it is about plain descent, and this is {what}")
         step = float(self.step_size)
-        largest = certificate.max_step_size
-        if largest is not None and certificate.holds and step > largest * (1 + STEP_SLACK):
-            reason = f"it speaks of step sizes up to {largest:.4g}, and this run took {step:.4g}"
+        if certificate.holds and not certificate.speaks_of(step):
+            reason = f"it speaks of step sizes up to {certificate.max_step_size:.4g}, and this run took {step:.4g}"
             return Check(certificate, applies=False, reason=reason)
         return certificate.check(self.steps, excess, step_size=step, tolerance=tolerance)
 

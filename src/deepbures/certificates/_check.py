@@ -1,0 +1,66 @@
+"""A run held against a certificate."""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from deepbures.certificates._comparison import ComparedByContents
+
+if TYPE_CHECKING:
+    from deepbures.certificates._certificate import Certificate
+
+
+@dataclass(frozen=True, eq=False)
+class Check(ComparedByContents):
+    """A run held against a certificate.
+
+    Attributes
+    ----------
+    certificate : Certificate
+        What was promised.
+    applies : bool
+        Whether the certificate says anything of this run: its assumptions hold, and the run is of its kind.
+    reason : str
+        Why it does not apply; empty if it does.
+    violated : bool
+        Whether the run was above the bound of a guarantee that applies, by more than rounding and integration error.
+    first_violation : float or None
+        Time (flow) or step (descent) of the first record above the bound.
+    largest_ratio : float
+        Largest excess over bound among the records whose excess is above rounding; NaN if there is no bound.
+    observed_rate : float
+        ln(e(0)/e(T))/T, T the last record whose excess is above rounding; for a prediction, over the last third of
+        the decay. Per unit of time (flow) or per step (descent).
+    tightness : float
+        Observed rate over certified rate: 1 where the certificate is exact.
+
+    Examples
+    --------
+    >>> import deepbures as db
+    >>> target, loss = db.Target.from_spectrum([4.0, 1.0], key=0), db.BuresWasserstein()
+    >>> start = db.initialize((2, 2), "close", target=target, key=1)
+    >>> run = db.gradient_flow(start, target, loss, 2.0)
+    >>> checks = run.check(db.certify(start, target, loss))
+    >>> {check.certificate.name: check.violated for check in checks if check.applies}
+    {'flow-derived': False, 'flow-exact': False, 'flow-asymptotic': False}
+    """
+
+    certificate: "Certificate"
+    applies: bool
+    reason: str = ""
+    violated: bool = False
+    first_violation: float | None = None
+    largest_ratio: float = math.nan
+    observed_rate: float = math.nan
+    tightness: float = math.nan
+
+    def __str__(self) -> str:
+        if not self.applies:
+            return f"{self.certificate.name}: does not apply ({self.reason})"
+        rates = f"observed rate {self.observed_rate:.4g}, {self.tightness:.3g} times the certified one"
+        if not self.certificate.is_guarantee:
+            return f"{self.certificate.name}: prediction; {rates}"
+        if self.violated:
+            where = f"first at {self.first_violation:.6g}, excess up to {self.largest_ratio:.6g} times the bound"
+            return f"{self.certificate.name}: VIOLATED, {where}"
+        return f"{self.certificate.name}: held; {rates}"

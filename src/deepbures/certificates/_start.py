@@ -1,0 +1,115 @@
+"""The numbers of a start that theorems speak of."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from deepbures.certificates._comparison import ComparedByContents
+from deepbures.landscape import Problem
+from deepbures.model import DeepLinearNetwork, balancedness_tolerance, relative_balancedness_gap
+
+
+@dataclass(frozen=True, eq=False)
+class Start(ComparedByContents):
+    """What theorems know of the network, target and loss that training begins with: numbers, NaN where not known.
+
+    Attributes
+    ----------
+    dim, bottleneck, depth : int
+        n, k and N.
+    tau : float
+        The eigenvalue that a mode of the target must exceed to be used, τ for a smoothed loss.
+    loss, excess : float
+        L(0), and e(0) = L(0) − L* over the minimum for this bottleneck.
+    trace : float
+        tr Σ0.
+    first_eigenvalue, kept_eigenvalue, left_out_eigenvalue : float
+        λ_1, λ_k and λ_{k+1} of the target; the last one zero for k = n.
+    smallest_singular_value : float
+        σ_k of the end-to-end matrix, zero where it is rounding.
+    balancedness_gap, balancedness_tolerance : float
+        The largest ‖W_{l+1}ᵀ W_{l+1} − W_l W_lᵀ‖ over the largest ‖W_l‖², and up to which of it the start counts as
+        balanced.
+    sharpness, smallest_curvature : float
+        Largest and smallest positive Hessian eigenvalue at the balanced minimizer.
+    rounding : float
+        An excess that rounding alone may show at the minimum.
+
+    Examples
+    --------
+    >>> import deepbures as db
+    >>> net = db.initialize((2, 2, 2), "close", target=db.Target.from_spectrum([4.0, 1.0]), key=0)
+    >>> start = db.certify(net, db.Target.from_spectrum([4.0, 1.0]), db.BuresWasserstein())[0].start
+    >>> start.dim, start.depth, start.power, start.first_eigenvalue, start.sharpness
+    (2, 2, 1.0, 4.0, 8.0)
+    """
+
+    dim: int
+    bottleneck: int
+    depth: int
+    tau: float
+    loss: float
+    excess: float
+    trace: float
+    first_eigenvalue: float
+    kept_eigenvalue: float
+    left_out_eigenvalue: float
+    smallest_singular_value: float
+    balancedness_gap: float
+    balancedness_tolerance: float
+    sharpness: float
+    smallest_curvature: float
+    rounding: float
+
+    @property
+    def power(self) -> float:
+        """P = 2(N − 1)/N: the flow is faster by σ^p where all singular values are at least σ."""
+        return 2 * (self.depth - 1) / self.depth
+
+    @property
+    def has_full_rank(self) -> bool:
+        """Whether the bottleneck leaves nothing out, k = n."""
+        return self.bottleneck == self.dim
+
+
+def measure(net: DeepLinearNetwork, problem: Problem) -> Start:
+    """The numbers of a start; NaN where they are not known in closed form."""
+    target, loss = problem.target, problem.loss
+    w, k, n = net.end_to_end, net.bottleneck, net.dim
+    known = problem.eigenvalues is not None
+    values = np.asarray(problem.eigenvalues, np.float64) if known else np.full(n, np.nan)
+    value = float(loss.value(w, target))
+    sharpness, smallest_curvature = problem.extremes(net.depth, net.latent_dim)
+    return Start(
+        dim=n,
+        bottleneck=k,
+        depth=net.depth,
+        tau=float(loss.modes.threshold()) if loss.modes is not None else math.nan,
+        loss=value,
+        excess=max(float(problem.excess(w)), 0.0),
+        trace=float(target.trace),
+        first_eigenvalue=float(values[0]),
+        kept_eigenvalue=float(values[k - 1]),
+        left_out_eigenvalue=float(values[k]) if k < n else 0.0,
+        smallest_singular_value=_smallest_singular_value(w, k),
+        balancedness_gap=relative_balancedness_gap(net),
+        balancedness_tolerance=balancedness_tolerance(net),
+        sharpness=float(sharpness),
+        smallest_curvature=float(smallest_curvature),
+        rounding=_rounding(net, problem, value),
+    )
+
+
+def _smallest_singular_value(w: Any, k: int) -> float:
+    """σ_k, zero where it is rounding."""
+    s = np.linalg.svd(np.asarray(w, np.float64), compute_uv=False)
+    return float(s[k - 1]) if s[k - 1] > max(w.shape) * np.finfo(np.float64).eps * s[0] else 0.0
+
+
+def _rounding(net: DeepLinearNetwork, problem: Problem, value: float) -> float:
+    """An excess that rounding alone may show at the minimum: factors and W are right to about (n + N) eps."""
+    eps = max(float(np.finfo(np.asarray(array).dtype).eps) for array in (*net.weights, problem.target.mean))
+    size, power = problem.loss._resolution(problem.target, value)
+    return (32 * (net.dim + net.depth) * eps) ** power * float(size)
