@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -148,3 +149,42 @@ def test_no_room_imports_private_modules_of_another():
     assert set(found) - set(PRIVATE_IMPORTS) == set(), "make the name public in its room's face"
     assert set(PRIVATE_IMPORTS) - set(found) == set(), "take it off the list: it is no longer needed"
     assert list(PRIVATE_IMPORTS) == sorted(set(PRIVATE_IMPORTS))
+
+
+# What is longer than it should be. The lists can only get shorter.
+LONG_FILES = ("cli/__init__.py", "torch.py", "training/_flow.py")
+LONG_FUNCTIONS = (
+    ("cli/__init__.py", "certify"),
+    ("cli/__init__.py", "fit"),
+    ("cli/__init__.py", "landscape"),
+    ("cli/__init__.py", "reproduce"),
+    ("training/_fit.py", "fit"),
+)
+MOST_LINES_OF_A_FILE, MOST_LINES_OF_A_FUNCTION = 400, 60
+
+
+def sources() -> Iterator[tuple[str, str]]:
+    root = Path(inspect.getfile(deepbures)).parent
+    for path in sorted(root.rglob("*.py")):
+        yield path.relative_to(root).as_posix(), path.read_text(encoding="utf-8")
+
+
+def lines_of_code(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """From `def` to the last line, without the docstring, which is documentation."""
+    documentation = function.body[0] if ast.get_docstring(function) is not None else None
+    without = 0 if documentation is None else documentation.end_lineno - documentation.lineno + 1
+    return function.end_lineno - function.lineno + 1 - without
+
+
+def test_no_file_outgrows_four_hundred_lines():
+    assert tuple(name for name, source in sources() if source.count("\n") > MOST_LINES_OF_A_FILE) == LONG_FILES
+
+
+def test_no_function_outgrows_sixty_lines():
+    found = [
+        (name, node.name)
+        for name, source in sources()
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and lines_of_code(node) > MOST_LINES_OF_A_FUNCTION
+    ]
+    assert tuple(sorted(found)) == LONG_FUNCTIONS
