@@ -185,8 +185,9 @@ def test_predictions_of_descent():
 
 
 def test_a_step_too_small_to_be_seen_is_warned_of():
-    with pytest.warns(UserWarning, match=r"shrinks by a share of 10\^-\d+ a step"):
+    with pytest.warns(UserWarning, match=r"shrinks by a share of 10\^-\d+ a step") as told:
         db.gradient_descent(close(10), TARGET, EXACT, 2, "certified", record=("loss",))
+    assert told[0].filename == __file__
 
 
 def test_bad_input():

@@ -1,10 +1,10 @@
 """The largest step size of descent that is guaranteed to bring it on."""
 
 import math
-import warnings
 
 import numpy as np
 
+from deepbures._warn import warn
 from deepbures.certificates._certificate import Certificate
 from deepbures.certificates._certify import certificates_of
 from deepbures.certificates._words import in_words
@@ -81,11 +81,9 @@ def certified_step_size(net: DeepLinearNetwork, problem: Problem) -> float:
     best = certificate_of_largest_step(net, problem)
     step = math.exp(_log_step(best))
     if best.log_rate < math.log(VISIBLE_CONTRACTION):
-        warnings.warn(
+        warn(
             f"At the certified step size, {step:.3g}, the excess shrinks by a share of "
             f"10^{best.log_rate / math.log(10):.0f} a step: less than double precision can show. Expect no progress; "
-            '"sharpness" is the step to train with.',
-            UserWarning,
-            stacklevel=6,
+            '"sharpness" is the step to train with.'
         )
     return step

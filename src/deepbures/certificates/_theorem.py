@@ -40,7 +40,7 @@ class AbstractTheorem(eqx.Module):
     >>> net, target = db.initialize((2, 2), key=0), db.Target.from_spectrum([4.0, 1.0])
     >>> start = db.certify(net, target, db.BuresWasserstein())[0].start
     >>> halved = db.Certificate(Halving(), start)
-    >>> halved.holds, float(halved.bound(3.0) / halved.excess)
+    >>> halved.holds, float(halved.bound(3.0) / halved.excess).__round__(12)
     (True, 0.125)
     """
 
