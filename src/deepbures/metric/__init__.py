@@ -6,8 +6,10 @@ of the same library and precision.
 """
 
 from deepbures.metric._covariances import bures_wasserstein_distance, squared_bures_wasserstein, transport_map
+from deepbures.metric._differentiable import differentiable
 from deepbures.metric._factors import bures_wasserstein_distance_factors, squared_bures_wasserstein_factors
 from deepbures.metric._frechet import squared_frechet_distance, squared_frechet_distance_from_moments
+from deepbures.metric._kernel import Kernel
 from deepbures.metric._mixed import bures_wasserstein_distance_mixed, squared_bures_wasserstein_mixed
 from deepbures.metric._nearest import NearestCovariance, nearest_covariance
 from deepbures.metric._nearest import checked_covariances as checked_covariances
@@ -21,10 +23,12 @@ from deepbures.metric._pairwise import (
 from deepbures.metric._validation import check_eigenvalues as check_eigenvalues
 
 __all__ = [
+    "Kernel",
     "NearestCovariance",
     "bures_wasserstein_distance",
     "bures_wasserstein_distance_factors",
     "bures_wasserstein_distance_mixed",
+    "differentiable",
     "nearest_covariance",
     "pairwise",
     "pairwise_bures_wasserstein_distance",

@@ -9,14 +9,14 @@ from deepbures._arrays import refuse_other_order
 from deepbures.linalg import adjoint, nonzero, squared_procrustes_distance
 from deepbures.metric._cholesky import cholesky_factor
 from deepbures.metric._factors import NO_CANCELLATION, column_lengths, graded
-from deepbures.metric._kernel import Kernel, Pieces
 from deepbures.metric._libraries import is_traced
 from deepbures.metric._nearest import checked_covariances
 from deepbures.metric._nuclear import root_difference, root_sum, trace_form
 from deepbures.metric._refine import refine
-from deepbures.metric._rules import optimal_map
+from deepbures.metric._rules import gradient
 from deepbures.metric._scaled import rooted_at_any_scale, squared_at_any_scale
 from deepbures.metric._scaling import covariance_scale, divide, equal
+from deepbures.metric._transport import Maps, Pieces, TransportKernel
 from deepbures.metric._validation import (
     align,
     check_eigenvalues,
@@ -177,7 +177,7 @@ def transport_map(a: Array, b: Array, *, rtol: float | None = None) -> Array:
     """
     a, b = checked_pair(a, b, rtol)
     a_scale, b_scale = covariance_scale(a), covariance_scale(b)
-    forward = optimal_map(_KERNEL, divide(a, a_scale), divide(b, b_scale))
+    forward = gradient(Maps(_KERNEL), divide(a, a_scale), divide(b, b_scale))
     return (b_scale / a_scale) * hermitian(forward)
 
 
@@ -192,7 +192,7 @@ def checked_pair(a: Array, b: Array, rtol: float | None) -> tuple[Array, Array]:
 
 
 @dataclasses.dataclass(frozen=True)
-class CovarianceKernel(Kernel):
+class CovarianceKernel(TransportKernel):
     """D(A, B) = B²(A, B), by factors A = F Fᴴ, B = G Gᴴ and Fᴴ G = U S Vᴴ.
 
     With Y = G V S^{−½} and Z = F U S^{−½} over the nonzero singular values, Zᴴ Y = I, and the optimal maps are
@@ -211,7 +211,7 @@ class CovarianceKernel(Kernel):
 
     covariances = (True, True)
 
-    def value(self, x: Array, y: Array) -> Array:
+    def value_alone(self, x: Array, y: Array) -> Array:
         """From the eigenvalues of Lᴴ B L, A = L Lᴴ, where that has the digits; else from the two factors."""
         xp = array_namespace(x, y)
         same = equal(x, y)
@@ -244,7 +244,7 @@ class CovarianceKernel(Kernel):
         first = (y @ second) / xp.astype(s, u.dtype)[..., None, :]
         return refine((first, second, s, value[..., None]), trusted, self._pieces_by_factors, x, y)
 
-    def value_from(self, x: Array, y: Array, pieces: Pieces) -> Array:
+    def value(self, x: Array, y: Array, pieces: Pieces) -> Array:
         """The value is one of the pieces."""
         value = pieces[3][..., 0]
         xp = array_namespace(value)

@@ -21,12 +21,12 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from deepbures.linalg import adjoint, nonzero, polar_derivative, squared_norm, squared_procrustes_distance
-from deepbures.metric._kernel import Kernel, Pieces
 from deepbures.metric._libraries import is_traced
 from deepbures.metric._nuclear import trace_form
 from deepbures.metric._refine import refine
 from deepbures.metric._scaled import rooted_at_any_scale, squared_at_any_scale
 from deepbures.metric._scaling import equal
+from deepbures.metric._transport import Pieces, TransportKernel
 from deepbures.metric._validation import (
     align,
     check_finite,
@@ -145,7 +145,7 @@ def squared_distance_of_graded(f: Array, g: Array) -> Array:
 
 
 @dataclasses.dataclass(frozen=True)
-class FactorKernel(Kernel):
+class FactorKernel(TransportKernel):
     """D(F, G) = B²(F Fᴴ, G Gᴴ).
 
     With Fᴴ G = U S Vᴴ and Q = U Vᴴ over the nonzero singular values, M_F = G Qᴴ and M_G = F Q. Only Q moves in a way
@@ -156,7 +156,7 @@ class FactorKernel(Kernel):
 
     covariances = (False, False)
 
-    def value(self, x: Array, y: Array) -> Array:
+    def value_alone(self, x: Array, y: Array) -> Array:
         """The trace formula where little cancels, else the sum of squares of graded factors."""
         xp = array_namespace(x, y)
         same, f, g = equal(x, y), compact(x), compact(y)
@@ -177,7 +177,7 @@ class FactorKernel(Kernel):
         u, s, vh = array_namespace(x, y).linalg.svd(adjoint(x) @ y, full_matrices=False)
         return refine((u, s, vh), _is_accurate(x, y, u, s, vh), self._graded_svd, x, y)
 
-    def value_from(self, x: Array, y: Array, pieces: Pieces) -> Array:
+    def value(self, x: Array, y: Array, pieces: Pieces) -> Array:
         """‖G − F Q‖² + ‖F (I − U Uᴴ)‖², which holds for U and V cut to the nonzero singular values too."""
         xp = array_namespace(x, y)
         u, _, vh = _cut(pieces)

@@ -1,6 +1,6 @@
 """The derivatives of a kernel in JAX: to second order, in closed form, under every transformation.
 
-Differentiating the distance calls the maps, differentiating a map calls its derivative; all from one decomposition,
+Differentiating the distance calls its gradients, differentiating these the Hessian; all from one decomposition,
 which is constant as far as JAX knows. A third derivative would go through singular vectors, which have none where
 singular values meet; it is refused.
 """
@@ -11,15 +11,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from deepbures.metric._kernel import THIRD_DERIVATIVE, Kernel, Pieces
+from deepbures.metric._kernel import THIRD_DERIVATIVE, Kernel
 
 Array = Any
+Pieces = tuple[Array, ...]
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def distance(kernel: Kernel, x: Array, y: Array) -> Array:
     """D(x, y)."""
-    return kernel.value(x, y)
+    return kernel.value_alone(x, y)
 
 
 @functools.partial(distance.defjvp, symbolic_zeros=True)
@@ -28,9 +29,9 @@ def _distance_jvp(kernel: Kernel, primals: Any, tangents: Any) -> Any:
     return _value(kernel, *primals, *pieces), _differential(kernel, primals, tangents, pieces)
 
 
-def optimal_map(kernel: Kernel, x: Array, y: Array) -> Array:
-    """M_x."""
-    return _map(kernel, 0, x, y, *_decompose(kernel, x, y))
+def gradient(kernel: Kernel, x: Array, y: Array) -> Array:
+    """∂D/∂x."""
+    return _gradient(kernel, 0, x, y, *_decompose(kernel, x, y))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -47,7 +48,7 @@ def _decompose_jvp(kernel: Kernel, primals: Any, tangents: Any) -> Any:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _value(kernel: Kernel, x: Array, y: Array, *pieces: Array) -> Array:
-    return kernel.value_from(x, y, pieces)
+    return kernel.value(x, y, pieces)
 
 
 @functools.partial(_value.defjvp, symbolic_zeros=True)
@@ -62,21 +63,21 @@ def _differential(kernel: Kernel, primals: Any, tangents: Any, pieces: Pieces) -
     total = jnp.zeros(jnp.broadcast_shapes(x.shape[:-2], y.shape[:-2]), jnp.real(x).dtype)
     for which, direction in enumerate(tangents):
         if not isinstance(direction, jax.custom_derivatives.SymbolicZero):
-            gradient = kernel.gradient(which, x, y, _map(kernel, which, x, y, *pieces))
-            total = total + jnp.sum(jnp.real(jnp.conj(gradient) * direction), axis=(-2, -1))
+            slope = _gradient(kernel, which, x, y, *pieces)
+            total = total + jnp.sum(jnp.real(jnp.conj(slope) * direction), axis=(-2, -1))
     return total
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def _map(kernel: Kernel, which: int, x: Array, y: Array, *pieces: Array) -> Array:
-    return kernel.map(which, x, y, pieces)
+def _gradient(kernel: Kernel, which: int, x: Array, y: Array, *pieces: Array) -> Array:
+    return kernel.gradient(which, x, y, pieces)
 
 
-@_map.defjvp
-def _map_jvp(kernel: Kernel, which: int, primals: Any, tangents: Any) -> Any:
-    value = _map(kernel, which, *primals)
+@_gradient.defjvp
+def _gradient_jvp(kernel: Kernel, which: int, primals: Any, tangents: Any) -> Any:
+    value = _gradient(kernel, which, *primals)
     x, y, *pieces = _no_further(primals)
-    return value, kernel.map_derivatives(x, y, tuple(pieces), *tangents[:2])[which]
+    return value, kernel.hessian_product(x, y, tuple(pieces), *tangents[:2])[which]
 
 
 @jax.custom_jvp

@@ -1,24 +1,12 @@
-"""What every form of the distance knows of itself: its value, its gradient and the derivative of its gradient.
+"""What a distance knows of itself: its value, its gradients and their derivatives, in closed form.
 
-For two arguments x and y, of whichever kind, the gradients of D(x, y) = B² are
-
-    ∂D/∂x = c_x (e_x − M_x),    ∂D/∂y = c_y (e_y − M_y)
-
-where M_x and M_y, the *maps*, are what optimal transport makes of the other argument. A covariance A has c = 1, e = I
-and M the matrix of the optimal map from it to the other; a factor F has c = 2, e = F and M that map times F.
-(Gradients are for the inner product Re tr(AᴴB).) The derivative rules of JAX and PyTorch are written once, over this
-interface. Both orders come from one decomposition, whose vectors are never differentiated.
+The derivative rules of JAX and PyTorch are written once, over this interface.
 """
 
 from abc import ABC, abstractmethod
 from typing import Any
 
-from array_api_compat import array_namespace
-
-from deepbures.metric._libraries import device_of
-
 Array = Any
-Pieces = tuple[Array, ...]
 
 THIRD_DERIVATIVE = (
     "Distances have first and second derivatives; a third one was asked for. Differentiate twice at most, or take "
@@ -27,54 +15,75 @@ THIRD_DERIVATIVE = (
 
 
 class Kernel(ABC):
-    """D(x, y) for arguments of ordinary scale with as many leading axes each, and its derivatives."""
+    """A function D(x, y) of two matrices in closed form: its value, its gradients and their derivatives.
 
-    # Which of the two arguments are covariances; the other ones are factors.
-    covariances: tuple[bool, bool]
+    To add a distance, subclass it, write four methods in the array API standard, and let `differentiable` make a
+    function of it, for arrays of NumPy, JAX and PyTorch, with first and second derivatives. None of the four is ever
+    differentiated itself: each derivative is put together from the same `decompose`, whose vectors may turn by any
+    angle where singular values meet.
+
+    Gradients are for the inner product Re tr(Pᴴ Q): the differential of D is Re tr(∂D/∂xᴴ dx) + Re tr(∂D/∂yᴴ dy).
+
+    Examples
+    --------
+    The squared Euclidean distance; `deepbures.differentiable` has one that decomposes:
+
+    >>> import numpy as np
+    >>> from array_api_compat import array_namespace
+    >>> import deepbures as db
+    >>> class Euclidean(db.Kernel):
+    ...     def decompose(self, x, y):
+    ...         return (x - y,)
+    ...
+    ...     def value(self, x, y, pieces):
+    ...         return array_namespace(x, y).sum(pieces[0] ** 2, axis=(-2, -1))
+    ...
+    ...     def gradient(self, which, x, y, pieces):
+    ...         return -2 * pieces[0] if which else 2 * pieces[0]
+    ...
+    ...     def hessian_product(self, x, y, pieces, dx, dy):
+    ...         return 2 * (dx - dy), 2 * (dy - dx)
+    >>> float(db.differentiable(Euclidean())(np.eye(2), np.zeros((2, 2))))
+    2.0
+    """
 
     @abstractmethod
-    def value(self, x: Array, y: Array) -> Array:
-        """D(x, y), the cheapest way that is accurate; exactly zero for equal arguments of one kind."""
+    def decompose(self, x: Array, y: Array) -> tuple[Array, ...]:
+        """What value and derivatives are put together from.
 
-    @abstractmethod
-    def decompose(self, x: Array, y: Array) -> Pieces:
-        """What value, maps and their derivatives are put together from; an array each."""
+        Parameters
+        ----------
+        x : array of shape (..., m, n)
+            The first argument.
+        y : array of shape (..., p, q)
+            The second, with as many leading axes.
 
-    @abstractmethod
-    def value_from(self, x: Array, y: Array, pieces: Pieces) -> Array:
-        """D(x, y) again."""
-
-    @abstractmethod
-    def map(self, which: int, x: Array, y: Array, pieces: Pieces) -> Array:
-        """M_x (0) or M_y (1)."""
-
-    @abstractmethod
-    def map_derivatives(self, x: Array, y: Array, pieces: Pieces, dx: Array, dy: Array) -> tuple[Array, Array]:
-        """The derivatives of M_x and M_y in a direction (dx, dy), in which they are linear."""
-
-    @property
-    def weights(self) -> tuple[int, int]:
-        """c_x and c_y."""
-        first, second = self.covariances
-        return (1 if first else 2), (1 if second else 2)
-
-    def gradient(self, which: int, x: Array, y: Array, map_: Array) -> Array:
-        """∂D/∂x (0) or ∂D/∂y (1), from M_x or M_y."""
-        z = (x, y)[which]
-        return self.weights[which] * ((identity_like(z) if self.covariances[which] else z) - map_)
-
-    def pull_back(self, x: Array, y: Array, pieces: Pieces, px: Array, py: Array) -> tuple[Array, Array]:
-        """The adjoint of `map_derivatives`, J.
-
-        With c = diag(c_x, c_y), c J is symmetric, as minus the part of the Hessian of D that is not constant. Hence
-        Jᴴ = c J c⁻¹.
+        Returns
+        -------
+        tuple of arrays
+            The pieces, each with the leading axes of x and y.
         """
-        first, second = self.weights
-        mx, my = self.map_derivatives(x, y, pieces, px / first, py / second)
-        return first * mx, second * my
 
+    @abstractmethod
+    def value(self, x: Array, y: Array, pieces: tuple[Array, ...]) -> Array:
+        """D(x, y), of shape (...) and real."""
 
-def identity_like(a: Array) -> Array:
-    """The identity of the last axis of `a`."""
-    xp, size = array_namespace(a), a.shape[-1]
-    return xp.reshape(xp.eye(size, dtype=a.dtype, device=device_of(a)), (1,) * (a.ndim - 2) + (size, size))
+    @abstractmethod
+    def gradient(self, which: int, x: Array, y: Array, pieces: tuple[Array, ...]) -> Array:
+        """∂D/∂x if `which` is 0, ∂D/∂y if it is 1."""
+
+    @abstractmethod
+    def hessian_product(
+        self, x: Array, y: Array, pieces: tuple[Array, ...], dx: Array, dy: Array
+    ) -> tuple[Array, Array]:
+        """The derivatives of ∂D/∂x and of ∂D/∂y in a direction (dx, dy), in which they are linear."""
+
+    def value_alone(self, x: Array, y: Array) -> Array:
+        """D(x, y) where no derivative is asked for: the cheapest way that is accurate, if there is a cheaper one."""
+        return self.value(x, y, self.decompose(x, y))
+
+    def adjoint_product(
+        self, x: Array, y: Array, pieces: tuple[Array, ...], px: Array, py: Array
+    ) -> tuple[Array, Array]:
+        """The adjoint of `hessian_product`: the same, as the Hessian is symmetric."""
+        return self.hessian_product(x, y, pieces, px, py)

@@ -9,10 +9,10 @@ from array_api_compat import array_namespace
 from deepbures.linalg import adjoint, rank_size, squared_norm, squared_procrustes_distance
 from deepbures.metric._covariances import graded_factor
 from deepbures.metric._factors import NO_CANCELLATION
-from deepbures.metric._kernel import Kernel, Pieces
 from deepbures.metric._libraries import detached, device_of, in_full_precision, is_differentiated, is_traced, values_of
 from deepbures.metric._nearest import checked_covariances
 from deepbures.metric._scaled import rooted_at_any_scale, squared_at_any_scale
+from deepbures.metric._transport import Pieces, TransportKernel
 from deepbures.metric._validation import (
     align,
     asymmetry,
@@ -168,7 +168,7 @@ def _probe(size: int) -> np.ndarray[Any, Any]:
     return rng.uniform(0.5, 1.0, (size, 1)) * rng.choice([-1.0, 1.0], (size, 1))
 
 
-class MixedKernel(Kernel):
+class MixedKernel(TransportKernel):
     """D(A, G) = B²(A, G Gᴴ), with G = Y R, YᴴAY = C Cᴴ and Cᴴ R = U S Vᴴ.
 
     Then GᴴAG = V S² Vᴴ. With its inverse root P = V S⁻¹ Vᴴ over the nonzero singular values, M_A = G P Gᴴ is the
@@ -182,9 +182,9 @@ class MixedKernel(Kernel):
 
     covariances = (True, False)
 
-    def value(self, x: Array, y: Array) -> Array:
+    def value_alone(self, x: Array, y: Array) -> Array:
         """The value is little of the work."""
-        return self.value_from(x, y, self.decompose(x, y))
+        return self.value(x, y, self.decompose(x, y))
 
     def decompose(self, x: Array, y: Array) -> Pieces:
         """S, V, A Y R V and the value."""
@@ -210,7 +210,7 @@ class MixedKernel(Kernel):
         v = adjoint(vh)
         return xp.where(keep, s, xp.zeros_like(s)), v, image @ (triangle @ v), value[..., None]
 
-    def value_from(self, x: Array, y: Array, pieces: Pieces) -> Array:
+    def value(self, x: Array, y: Array, pieces: Pieces) -> Array:
         """The value is one of the pieces."""
         return pieces[3][..., 0]
 

@@ -1,4 +1,4 @@
-"""One place decides how a distance or a map is computed: plainly, or under the derivative rules of JAX or PyTorch."""
+"""One place decides how a distance or its gradient is computed: plainly, or by the rules of JAX or PyTorch."""
 
 from typing import Any
 
@@ -11,15 +11,15 @@ Array = Any
 def distance(kernel: Kernel, x: Array, y: Array) -> Array:
     """D(x, y), differentiable where the library of the arguments differentiates."""
     with in_full_precision(x):
-        return _rules(x).distance(kernel, x, y) if is_differentiated(x, y) else kernel.value(x, y)
+        return _rules(x).distance(kernel, x, y) if is_differentiated(x, y) else kernel.value_alone(x, y)
 
 
-def optimal_map(kernel: Kernel, x: Array, y: Array) -> Array:
-    """M_x, likewise."""
+def gradient(kernel: Kernel, x: Array, y: Array) -> Array:
+    """∂D/∂x, likewise."""
     with in_full_precision(x):
         if is_differentiated(x, y):
-            return _rules(x).optimal_map(kernel, x, y)
-        return kernel.map(0, x, y, kernel.decompose(x, y))
+            return _rules(x).gradient(kernel, x, y)
+        return kernel.gradient(0, x, y, kernel.decompose(x, y))
 
 
 def _rules(x: Array) -> Any:

@@ -14,34 +14,34 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from deepbures.metric._kernel import Kernel, Pieces
 from deepbures.metric._rules import distance
 from deepbures.metric._scaling import common_scale, covariance_scale, divide, is_one, plain, rooted, times_squared
+from deepbures.metric._transport import Pieces, TransportKernel
 
 Array = Any
 
 
 @dataclasses.dataclass(frozen=True)
-class ScaledKernel(Kernel):
+class ScaledKernel(TransportKernel):
     """The kernel that a kernel for arguments of ordinary scale makes of arguments of any."""
 
-    inner: Kernel
+    inner: TransportKernel
     covariances: tuple[bool, bool]
 
-    def value(self, x: Array, y: Array) -> Array:
+    def value_alone(self, x: Array, y: Array) -> Array:
         """s² D(x', y')."""
         scale = self.scale(x, y)
-        return times_squared(self.inner.value(*self.scaled(x, y, scale)), scale[..., 0, 0])
+        return times_squared(self.inner.value_alone(*self.scaled(x, y, scale)), scale[..., 0, 0])
 
     def decompose(self, x: Array, y: Array) -> Pieces:
         """Those of (x', y'), and s."""
         scale = self.scale(x, y)
         return *self.inner.decompose(*self.scaled(x, y, scale)), scale
 
-    def value_from(self, x: Array, y: Array, pieces: Pieces) -> Array:
+    def value(self, x: Array, y: Array, pieces: Pieces) -> Array:
         """s² D(x', y') again."""
         *inner, scale = pieces
-        return times_squared(self.inner.value_from(*self.scaled(x, y, scale), tuple(inner)), scale[..., 0, 0])
+        return times_squared(self.inner.value(*self.scaled(x, y, scale), tuple(inner)), scale[..., 0, 0])
 
     def map(self, which: int, x: Array, y: Array, pieces: Pieces) -> Array:
         """M_x or M_y."""
@@ -77,12 +77,12 @@ class ScaledKernel(Kernel):
         return z / scale if self.covariances[which] and not is_one(scale) else z
 
 
-def squared_at_any_scale(kernel: Kernel, x: Array, y: Array) -> Array:
+def squared_at_any_scale(kernel: TransportKernel, x: Array, y: Array) -> Array:
     """D(x, y) for arguments of any size; a scalar where there is no batch."""
     return plain(distance(ScaledKernel(kernel, kernel.covariances), x, y))
 
 
-def rooted_at_any_scale(kernel: Kernel, x: Array, y: Array) -> Array:
+def rooted_at_any_scale(kernel: TransportKernel, x: Array, y: Array) -> Array:
     """√D(x, y), also where D is beyond the range of numbers."""
     scaled = ScaledKernel(kernel, kernel.covariances)
     scale = scaled.scale(x, y)

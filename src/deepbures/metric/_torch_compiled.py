@@ -28,7 +28,7 @@ class CompiledDistance(Function):
     def forward(kernel: Kernel, x: Array, y: Array) -> tuple[Array, ...]:
         """D and the pieces."""
         pieces = kernel.decompose(x, y)
-        return kernel.value_from(x, y, pieces), *pieces
+        return kernel.value(x, y, pieces), *pieces
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -43,18 +43,18 @@ class CompiledDistance(Function):
         """∂D/∂x and ∂D/∂y."""
         x, y, *pieces = ctx.saved_tensors
         with _uncast(x):
-            maps = [ctx.kernel.map(which, x, y, tuple(pieces)) for which in (0, 1)]
-        first, second = (cotangent[..., None, None] * ctx.kernel.gradient(i, x, y, maps[i]) for i in (0, 1))
+            slopes = [ctx.kernel.gradient(which, x, y, tuple(pieces)) for which in (0, 1)]
+        first, second = (cotangent[..., None, None] * slope for slope in slopes)
         return None, first, second
 
 
-class CompiledMap(Function):
-    """M_x, from the pieces of the decomposition."""
+class CompiledGradient(Function):
+    """∂D/∂x, from the pieces of the decomposition."""
 
     @staticmethod
     def forward(kernel: Kernel, x: Array, y: Array, *pieces: Array) -> Array:
-        """M_x."""
-        return kernel.map(0, x, y, pieces)
+        """∂D/∂x."""
+        return kernel.gradient(0, x, y, pieces)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -64,10 +64,10 @@ class CompiledMap(Function):
 
     @staticmethod
     def backward(ctx: Any, cotangent: Array) -> tuple[Array | None, ...]:
-        """The adjoint of the derivative of M_x."""
+        """The adjoint of its derivative."""
         x, y, *pieces = ctx.saved_tensors
         with _uncast(x):
-            moved = ctx.kernel.pull_back(x, y, tuple(pieces), cotangent, torch.zeros_like(y))
+            moved = ctx.kernel.adjoint_product(x, y, tuple(pieces), cotangent, torch.zeros_like(y))
         return None, *moved, *(None for _ in pieces)
 
 

@@ -1,6 +1,6 @@
 """The derivatives of a kernel in PyTorch: forward and backward, twice, in closed form, under `torch.func` too.
 
-The backward of the distance calls the maps, the backward of the maps calls their derivatives. What was decomposed in
+The backward of the distance calls its gradients, the backward of these the Hessian. What was decomposed in
 the forward pass is kept for both. A third derivative would go through singular vectors; it is refused.
 """
 
@@ -13,7 +13,7 @@ from torch.autograd import Function
 
 from deepbures.metric._kernel import THIRD_DERIVATIVE, Kernel
 from deepbures.metric._libraries import in_full_precision
-from deepbures.metric._torch_compiled import CompiledDistance, CompiledMap, CompiledProduct
+from deepbures.metric._torch_compiled import CompiledDistance, CompiledGradient, CompiledProduct
 
 Array = torch.Tensor
 
@@ -28,16 +28,16 @@ def distance(kernel: Kernel, x: Array, y: Array) -> Array:
     return value
 
 
-def optimal_map(kernel: Kernel, x: Array, y: Array) -> Array:
-    """M_x."""
+def gradient(kernel: Kernel, x: Array, y: Array) -> Array:
+    """∂D/∂x."""
     x, y = _same_batch(x, y)
     if torch.compiler.is_compiling():
         _, *pieces = CompiledDistance.apply(kernel, x, y)
-        compiled: Array = CompiledMap.apply(kernel, x, y, *pieces)
+        compiled: Array = CompiledGradient.apply(kernel, x, y, *pieces)
         return compiled
     _refuse_nested_forward()
     _, *pieces = _Distance.apply(kernel, x, y)
-    first: Array = _Map.apply(kernel, 0, x, y, *pieces)
+    first: Array = _Gradient.apply(kernel, 0, x, y, *pieces)
     return first
 
 
@@ -66,7 +66,7 @@ class _Distance(Function):
     @_uncast
     def forward(kernel: Kernel, x: Array, y: Array) -> tuple[Array, ...]:
         pieces = kernel.decompose(x, y)
-        return kernel.value_from(x, y, pieces), *pieces
+        return kernel.value(x, y, pieces), *pieces
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -80,7 +80,7 @@ class _Distance(Function):
     def backward(ctx: Any, cotangent: Array, *_: Any) -> tuple[Array | None, ...]:
         x, y, *pieces = ctx.saved_tensors
         gradients = (
-            cotangent[..., None, None] * ctx.kernel.gradient(which, x, y, _Map.apply(ctx.kernel, which, x, y, *pieces))
+            cotangent[..., None, None] * _Gradient.apply(ctx.kernel, which, x, y, *pieces)
             if ctx.needs_input_grad[which + 1]
             else None
             for which in (0, 1)
@@ -93,8 +93,8 @@ class _Distance(Function):
         tangent = torch.zeros(x.shape[:-2], dtype=x.real.dtype, device=x.device)
         for which, direction in enumerate(directions):
             if direction is not None:
-                gradient = ctx.kernel.gradient(which, x, y, _Map.apply(ctx.kernel, which, x, y, *pieces))
-                tangent = tangent + (gradient.conj() * direction).real.sum((-2, -1))
+                slope = _Gradient.apply(ctx.kernel, which, x, y, *pieces)
+                tangent = tangent + (slope.conj() * direction).real.sum((-2, -1))
         return tangent, *(None for _ in pieces)
 
     @staticmethod
@@ -103,13 +103,13 @@ class _Distance(Function):
         return output, (0,) * len(output)
 
 
-class _Map(Function):
-    """M_x or M_y, from the pieces of the decomposition."""
+class _Gradient(Function):
+    """∂D/∂x or ∂D/∂y, from the pieces of the decomposition."""
 
     @staticmethod
     @_uncast
     def forward(kernel: Kernel, which: int, x: Array, y: Array, *pieces: Array) -> Array:
-        return kernel.map(which, x, y, pieces)
+        return kernel.gradient(which, x, y, pieces)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -121,7 +121,7 @@ class _Map(Function):
     def backward(ctx: Any, cotangent: Array) -> tuple[Array | None, ...]:
         x, y, *pieces = ctx.saved_tensors
         px, py = (cotangent if which == ctx.which else torch.zeros_like(z) for which, z in enumerate((x, y)))
-        gx, gy = _PullBack.apply(ctx.kernel, x, y, px, py, *pieces)
+        gx, gy = _Adjoint.apply(ctx.kernel, x, y, px, py, *pieces)
         return None, None, gx, gy, *(None for _ in pieces)
 
     @staticmethod
@@ -129,12 +129,12 @@ class _Map(Function):
         x, y, *pieces = ctx.saved_tensors
         dx = torch.zeros_like(x) if dx is None else dx
         dy = torch.zeros_like(y) if dy is None else dy
-        moved: Array = _PushForward.apply(ctx.kernel, x, y, dx, dy, *pieces)[ctx.which]
+        moved: Array = _Hessian.apply(ctx.kernel, x, y, dx, dy, *pieces)[ctx.which]
         return moved
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, kernel: Kernel, which: int, *arguments: Array) -> Any:
-        return _Map.apply(kernel, which, *_batch_first(info, in_dims[2:], *arguments)), 0
+        return _Gradient.apply(kernel, which, *_batch_first(info, in_dims[2:], *arguments)), 0
 
 
 class _Linear(Function):
@@ -153,26 +153,26 @@ class _Linear(Function):
         raise NotImplementedError(THIRD_DERIVATIVE)
 
 
-class _PullBack(_Linear):
+class _Adjoint(_Linear):
     @staticmethod
     @_uncast
     def forward(kernel: Kernel, x: Array, y: Array, px: Array, py: Array, *pieces: Array) -> tuple[Array, Array]:
-        return kernel.pull_back(x, y, pieces, px, py)
+        return kernel.adjoint_product(x, y, pieces, px, py)
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, kernel: Kernel, *arguments: Array) -> Any:
-        return _PullBack.apply(kernel, *_batch_first(info, in_dims[1:], *arguments)), (0, 0)
+        return _Adjoint.apply(kernel, *_batch_first(info, in_dims[1:], *arguments)), (0, 0)
 
 
-class _PushForward(_Linear):
+class _Hessian(_Linear):
     @staticmethod
     @_uncast
     def forward(kernel: Kernel, x: Array, y: Array, dx: Array, dy: Array, *pieces: Array) -> tuple[Array, Array]:
-        return kernel.map_derivatives(x, y, pieces, dx, dy)
+        return kernel.hessian_product(x, y, pieces, dx, dy)
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, kernel: Kernel, *arguments: Array) -> Any:
-        return _PushForward.apply(kernel, *_batch_first(info, in_dims[1:], *arguments)), (0, 0)
+        return _Hessian.apply(kernel, *_batch_first(info, in_dims[1:], *arguments)), (0, 0)
 
 
 class _Product(Function):

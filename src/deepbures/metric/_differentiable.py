@@ -1,0 +1,80 @@
+"""What makes a function of a kernel."""
+
+from collections.abc import Callable
+from typing import Any
+
+from array_api_compat import array_namespace
+
+from deepbures.metric._kernel import Kernel
+from deepbures.metric._rules import distance
+from deepbures.metric._scaling import plain
+from deepbures.metric._validation import align, check_finite, check_matrices, floating_arrays
+
+Array = Any
+
+
+def differentiable(kernel: Kernel) -> Callable[[Array, Array], Array]:
+    """The function D(x, y) of a kernel, for arrays of any library, with first and second derivatives.
+
+    Parameters
+    ----------
+    kernel : Kernel
+        The closed forms of D and of its derivatives.
+
+    Returns
+    -------
+    callable
+        Takes two arrays of shapes (..., m, n) and (..., p, q), of one library and dtype, whose leading axes broadcast,
+        and returns an array of shape (...). Arrays of NumPy are computed as they are; in JAX and PyTorch the function
+        has first and second derivatives, by the kernel's formulas, under `jax.jit`, `jax.vmap`, `torch.func` and
+        `torch.compile` (there first ones) too. A third derivative is refused. It refuses what is no number or not
+        finite, shapes that do not broadcast, and arrays of two libraries or dtypes; what else a kernel asks of its
+        arguments is checked by its `decompose`.
+
+    Raises
+    ------
+    TypeError
+        If `kernel` is no Kernel.
+
+    Examples
+    --------
+    The squared Euclidean distance of the logarithms of two positive numbers, as matrices of size 1:
+
+    >>> import jax
+    >>> import numpy as np
+    >>> from array_api_compat import array_namespace
+    >>> import deepbures as db
+    >>> class Logarithmic(db.Kernel):
+    ...     def decompose(self, x, y):
+    ...         return (array_namespace(x, y).log(y / x),)
+    ...
+    ...     def value(self, x, y, pieces):
+    ...         return pieces[0][..., 0, 0] ** 2
+    ...
+    ...     def gradient(self, which, x, y, pieces):
+    ...         return 2 * pieces[0] / y if which else -2 * pieces[0] / x
+    ...
+    ...     def hessian_product(self, x, y, pieces, dx, dy):
+    ...         moved = dy / y - dx / x
+    ...         return 2 * (pieces[0] * dx / x - moved) / x, 2 * (moved - pieces[0] * dy / y) / y
+    >>> distance = db.differentiable(Logarithmic())
+    >>> one, e = np.ones((1, 1)), np.full((1, 1), np.e)
+    >>> float(distance(one, e))
+    1.0
+    >>> jax.grad(distance)(jax.numpy.ones((1, 1)), jax.numpy.full((1, 1), np.e)).tolist()
+    [[-2.0]]
+    """
+    if not isinstance(kernel, Kernel):
+        raise TypeError(f"kernel must be an instance of a subclass of deepbures.Kernel, but {kernel!r} was given.")
+
+    def function(x: Array, y: Array) -> Array:
+        x, y = floating_arrays(x=x, y=y)
+        check_matrices("(..., m, n)", x=x, y=y)
+        check_finite(x=x, y=y)
+        x, y = align(x=x, y=y)
+        xp = array_namespace(x, y)
+        batch = tuple(max(sizes) if 0 not in sizes else 0 for sizes in zip(x.shape[:-2], y.shape[:-2], strict=True))
+        x, y = (xp.broadcast_to(z, (*batch, *z.shape[-2:])) for z in (x, y))
+        return plain(distance(kernel, x, y))
+
+    return function

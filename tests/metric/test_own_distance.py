@@ -1,0 +1,136 @@
+"""A distance of one's own, as the documentation shows it, is as right as the others, in every library and order."""
+
+import doctest
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import mpmath
+import numpy as np
+import pytest
+import torch
+
+import deepbures.metric as dbm
+
+pytestmark = pytest.mark.filterwarnings(r"ignore:`torch\.jit\.script` is:DeprecationWarning")
+each = pytest.mark.parametrize
+
+
+def shown() -> dict:
+    """The names that the example of docs/metric.md defines."""
+    page = (Path(__file__).parents[2] / "docs" / "metric.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```pycon\n(.*?)```", page, re.DOTALL)
+    test = doctest.DocTestParser().get_doctest(code, {}, "metric.md", None, 0)
+    assert doctest.DocTestRunner().run(test, clear_globs=False).failed == 0
+    return test.globs
+
+
+STEIN = shown()["stein"]
+
+
+def covariances(count: int, dim: int = 4, seed: int = 0) -> np.ndarray:
+    f = np.random.default_rng(seed).normal(size=(count, dim, dim + 2))
+    return f @ f.mT / dim
+
+
+def symmetric(count: int, dim: int = 4, seed: int = 1) -> np.ndarray:
+    d = np.random.default_rng(seed).normal(size=(count, dim, dim))
+    return d + d.mT
+
+
+def by_definition(a: np.ndarray, b: np.ndarray) -> float:
+    with mpmath.workdps(60):
+        a, b = mpmath.matrix(a.tolist()), mpmath.matrix(b.tolist())
+        return float(mpmath.log(mpmath.det((a + b) / 2)) - mpmath.log(mpmath.det(a) * mpmath.det(b)) / 2)
+
+
+A, B = covariances(2)
+DA, DB = symmetric(2)
+
+
+@each("b", [B, 1e6 * B, A + 1e-3 * DA, A + 1e-7 * DA, A], ids=["far", "large", "near", "nearer", "equal"])
+def test_values(b):
+    expected = by_definition(A, b)
+    np.testing.assert_allclose(STEIN(A, b), expected, rtol=1e-8 if 0 < expected < 1e-10 else 1e-12, atol=0)
+    np.testing.assert_array_equal(STEIN(b, b), 0)
+
+
+def differences(function, step=1e-5):
+    """The derivative at zero of a function of one variable, of fourth order."""
+    near, far = ((function(t) - function(-t)) / (2 * t) for t in (step, 2 * step))
+    return (4 * near - far) / 3
+
+
+def gradients(a, b, da, db):
+    """(∂D[da, db], ∂∂D[da, db]) by `torch.func`."""
+    of_both = torch.func.grad(STEIN, (0, 1))
+    return of_both(a, b), torch.func.jvp(of_both, (a, b), (da, db))[1]
+
+
+def test_derivatives_in_torch():
+    a, b, da, db = map(torch.tensor, (A, B, DA, DB))
+    (gx, gy), (hx, hy) = gradients(a, b, da, db)
+    slope = differences(lambda t: float(STEIN(A + t * DA, B + t * DB)))
+    np.testing.assert_allclose((gx * da).sum() + (gy * db).sum(), slope, rtol=1e-9)
+    for found, which in ((hx, 0), (hy, 1)):
+        moved = differences(lambda t, i=which: gradients(a + t * da, b + t * db, da, db)[0][i].numpy())
+        np.testing.assert_allclose(found, moved, atol=1e-8 * np.abs(moved).max())
+    x, y = a.clone().requires_grad_(), b.clone().requires_grad_()
+    first = torch.autograd.grad(STEIN(x, y), (x, y), create_graph=True)
+    second = torch.autograd.grad((first[0] * da).sum() + (first[1] * db).sum(), (x, y), create_graph=True)
+    for found, expected in zip((*first, *second), (gx, gy, hx, hy), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    with pytest.raises(NotImplementedError, match="a third one was asked for"):
+        torch.autograd.grad(second[0].sum(), x)
+
+
+def test_derivatives_in_jax():
+    of_both = jax.grad(STEIN, (0, 1))
+
+    def derivatives(x, y, dx, dy):
+        first, forward = jax.jvp(of_both, (x, y), (dx, dy))
+        reverse = jax.grad(
+            lambda x, y: sum(jnp.vdot(d, g) for d, g in zip((dx, dy), of_both(x, y), strict=True)), (0, 1)
+        )
+        mapped = jax.vmap(of_both)(jnp.stack([x, y]), jnp.stack([y, x]))
+        return *first, *forward, *reverse(x, y), *(slopes[0] for slopes in mapped)
+
+    expected = [np.asarray(each) for pair in gradients(*map(torch.tensor, (A, B, DA, DB))) for each in pair]
+    with jax.enable_x64(True):
+        found = jax.jit(derivatives)(*map(jnp.asarray, (A, B, DA, DB)))
+        for result, wanted in zip(found, (*expected, *expected[2:], *expected[:2]), strict=True):
+            np.testing.assert_allclose(result, wanted, rtol=0, atol=1e-11 * np.abs(wanted).max())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # as in test_compiled.py
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`:UserWarning")
+def test_compiled_and_mapped_in_torch():
+    torch._dynamo.reset()
+    b, stack = torch.tensor(B), torch.tensor(covariances(3))
+    compiled = torch.compile(lambda a: STEIN(a, b), fullgraph=True, backend="aot_eager")
+    x = stack[0].clone().requires_grad_()
+    gradient = torch.func.grad(lambda a: STEIN(a, b))
+    torch.testing.assert_close(torch.autograd.grad(compiled(x), x)[0], gradient(stack[0]), rtol=1e-12, atol=1e-12)
+    one_by_one = torch.stack([gradient(a) for a in stack])
+    torch.testing.assert_close(torch.func.vmap(gradient)(stack), one_by_one, rtol=1e-12, atol=1e-12)
+
+
+def test_pairs_and_batches_that_broadcast():
+    stack, others = covariances(3), covariances(2, seed=5)
+    expected = [[by_definition(a, b) for b in others] for a in stack]
+    np.testing.assert_allclose(dbm.pairwise(STEIN, stack, others), expected, rtol=1e-12)
+    found = torch.func.grad(lambda b: STEIN(torch.tensor(stack), b).sum())(torch.tensor(others[0]))
+    wanted = sum(torch.func.grad(lambda b, a=a: STEIN(torch.tensor(a), b))(torch.tensor(others[0])) for a in stack)
+    torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_refused():
+    with pytest.raises(TypeError, match=r"instance of a subclass of deepbures\.Kernel, but <class"):
+        dbm.differentiable(dbm.Kernel)
+    with pytest.raises(ValueError, match="entries that are not finite"):
+        STEIN(np.nan * A, B)
+    with pytest.raises(TypeError, match="one dtype, but x has"):
+        STEIN(A, B.astype(np.float32))
+    with pytest.raises(ValueError, match="do not broadcast"):
+        STEIN(covariances(2), covariances(3))
