@@ -106,13 +106,20 @@ def test_images_of_digits_look_like_digits(tmp_path, capsys):
     assert np.abs(images.samples.mean(axis=0) - digits.samples.mean(axis=0) / 16).max() < 4 * spread / 12**0.5
 
 
-def test_names_that_repeat_are_told_apart_in_parquet(tmp_path, model, capsys):
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_names_that_repeat_are_told_apart_in_tables(tmp_path, model, capsys, suffix):
     pandas = pytest.importorskip("pandas")
-    names = ("a", "a", "b", "a.1", "a", "c")
-    assert sample(model(Features(names=names)), tmp_path / "x.parquet") == 0
-    assert pandas.read_parquet(tmp_path / "x.parquet").columns.tolist() == ["a", "a.2", "b", "a.1", "a.3", "c"]
-    assert sample(tmp_path, tmp_path / "x.csv") == 0
-    assert (tmp_path / "x.csv").read_text(encoding="utf-8").startswith("a,a,b,a.1,a,c\n")
+    names, apart = ["a", "a", "b", "a.1", "a", "c"], ["a", "a.2", "b", "a.1", "a.3", "c"]
+    folder, out = model(Features(names=tuple(names))), tmp_path / f"x.{suffix}"
+    assert sample(folder, out, "--json") == 0
+    read = pandas.read_csv if suffix == "csv" else pandas.read_parquet
+    assert read(out).columns.tolist() == list(load_dataset(out).feature_names) == apart
+    shown = capsys.readouterr()
+    message = "names of columns repeat: the column 'a' that comes again is written as 'a.2', and 1 other likewise."
+    assert json.loads(shown.out)["warnings"] == [message] and message in shown.err
+    assert sample(folder, tmp_path / "x.npz", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["warnings"] == []
+    assert list(load_dataset(tmp_path / "x.npz").feature_names) == names
 
 
 def test_images_of_bytes_are_shown_in_their_range(tmp_path, capsys):

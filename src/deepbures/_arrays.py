@@ -5,7 +5,7 @@ Everything is recognized by what its type offers; no library is imported that th
 
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -286,34 +286,63 @@ def _refuse_missing(column: Any, missing: np.ndarray, where: str, *, are_nan: bo
         raise ValueError(f"{where} has {what}. Leave out such rows{drop}, or impute what is missing{fill}.")
 
 
-def refuse_other_order(axes: tuple[str, ...], **given: Any) -> None:
-    """Refuse frames whose labels, on the axes that are features, are the same in another order.
+_AXES_OF_FEATURES = {
+    "samples": ("columns",),
+    "covariances": ("columns", "index"),
+    "factors": ("index",),
+    "means": ("index",),
+}
+
+
+def refuse_other_order(**given: Mapping[str, Any]) -> None:
+    """Refuse frames whose features have the same names in another order; `given` are arguments by kind and name.
 
     Arrays are compared by position: features would be taken for each other.
     """
     seen: dict[str, list[str]] = {}
-    for name, value in given.items():
-        for axis in axes:
-            labels = _labels(value, axis)
-            for other, known in seen.items():
-                if labels is not None and labels != known and set(labels) == set(known):
-                    at = next(i for i, label in enumerate(labels) if label != known[i])
-                    remedy = f"{name}[{other}]" if axes == ("columns",) else f"{name}.loc with {other}"
-                    raise ValueError(
-                        f"{name}.{axis} are {other} in another order: {labels[at]!r} is number {at + 1} of {name}, "
-                        f"but number {known.index(labels[at]) + 1} of {other}. Arrays are compared by position: "
-                        f"reorder the one as the other, {remedy}."
-                    )
-            if labels is not None:
-                seen[f"{name}.{axis}"] = labels
+    for kind, arguments in given.items():
+        for name, value in arguments.items():
+            for axis in _AXES_OF_FEATURES[kind]:
+                labels = _labels(value, axis)
+                if labels is not None:
+                    _compare_order(f"{name}.{_attribute(value, axis)}", labels, seen, _reorder(name, value, kind))
+
+
+def _compare_order(place: str, labels: list[str], seen: dict[str, list[str]], remedy: str) -> None:
+    for other, known in seen.items():
+        if labels != known and set(labels) == set(known):
+            at = next(i for i, label in enumerate(labels) if label != known[i])
+            name = place.partition(".")[0]
+            raise ValueError(
+                f"{place} are {other} in another order: {labels[at]!r} is number {at + 1} of {name}, but number "
+                f"{known.index(labels[at]) + 1} of {other}. Arrays are compared by position: reorder the one as the "
+                f"other, {remedy.format(other)}."
+            )
+    seen[place] = labels
+
+
+def _attribute(value: Any, axis: str) -> str:
+    """What a frame calls the names along an axis: of its columns, Arrow does in another way."""
+    return "column_names" if axis == "columns" and hasattr(type(value), "column_names") else axis
+
+
+def _reorder(name: str, value: Any, kind: str) -> str:
+    """How to bring the features of a frame into the order of {}."""
+    is_of_pandas = hasattr(type(value), "loc")
+    match kind:
+        case "samples":
+            return f"{name}[{{}}]" if is_of_pandas else f"{name}.select({{}})"
+        case "covariances":
+            return f"{name}.loc[{{0}}, {{0}}]" if is_of_pandas else f"rows and columns of {name} by {{}}"
+        case _:
+            return f"{name}.loc[{{}}]"
 
 
 def _labels(value: Any, axis: str) -> list[str] | None:
     """The distinct names along an axis of a frame or column; None where there are none."""
     if not (_is_frame(value) or _is_column(value)):
         return None
-    found = getattr(value, "column_names", None) if axis == "columns" else None
-    found = getattr(value, axis, None) if found is None else found
+    found = getattr(value, _attribute(value, axis), None)
     if found is None or callable(found):
         return None
     labels = list(found)

@@ -225,6 +225,15 @@ def test_deep_color_is_refused_rather_than_cut_to_8_bits(folder, color_type, cha
         load_dataset(folder)
 
 
+@pytest.mark.parametrize("name", ["b.tif", "b.jpg"])
+def test_inks_are_no_colors(folder, colors, name):
+    pillow.fromarray(colors[1]).convert("CMYK").save(folder / name)
+    with pytest.raises(
+        ValueError, match=rf"{name[:1]}\{name[1:]} has CMYK colors, .* Convert it first \(Pillow: ImageCms"
+    ):
+        load_dataset(folder)
+
+
 @pytest.mark.parametrize("name", ["b.tif", "b.png", "b.webp"])
 def test_files_of_several_images_are_refused(folder, colors, name):
     first, second = map(pillow.fromarray, colors)

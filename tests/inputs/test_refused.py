@@ -170,6 +170,10 @@ def test_what_is_no_target():
         lambda t: db.plateaus(run, t, loss),
         lambda t: db.critical_points(t, 1, loss),
         lambda t: db.classify(net, t, loss),
+        lambda t: db.minimal_loss(t, 1, loss),
+        lambda t: db.rank_k_minimizer(t, 1, loss),
+        lambda t: db.sharpness(t, 1, loss),
+        lambda t: db.asymptotic_rate(t, 1, loss),
         lambda t: db.hessian_extremes(net, t, loss),
         lambda t: db.initialize((1, 4), "close", key=0, target=t),
         lambda t: loss.value(np.ones((4, 1)), t),
@@ -180,21 +184,3 @@ def test_what_is_no_target():
             TypeError, match=r"target must be a Target, but a \w+ was given\. Build one with Target\.from_s"
         ):
             call(X)
-
-
-def test_names_in_another_order():
-    x, y = FRAME.astype(float), FRAME.astype(float)[list("badc")]
-    message = r"y\.columns are x\.columns in another order: 'b' is number 1 of y.* y\[x\.columns\]"
-    with pytest.raises(ValueError, match=message):
-        db.squared_frechet_distance(x, y)
-    assert db.squared_frechet_distance(x, y[x.columns]) == 0
-    assert db.squared_frechet_distance(x, y.set_axis(list("pqrs"), axis=1)) > 0
-    a, b = x.cov(), y.cov()
-    with pytest.raises(ValueError, match=r"b\.columns are a\.columns in another order"):
-        db.squared_bures_wasserstein(a, b)
-    with pytest.raises(ValueError, match=r"cov_y\.columns are cov_x\.columns in another order"):
-        db.squared_frechet_distance_from_moments(x.mean(), a, y.mean(), b)
-    with pytest.raises(ValueError, match=r"covariance\.index are covariance\.columns in another order"):
-        db.Target.from_covariance(a[list("badc")])
-    with pytest.raises(ValueError, match=r"mean\.index are covariance\.columns in another order"):
-        db.Target.from_covariance(a, mean=y.mean())

@@ -15,6 +15,8 @@ from typing import IO, Any, Protocol
 
 import numpy as np
 
+from deepbures._warn import warn
+from deepbures.cli._show import count
 from deepbures.datasets import Features
 from deepbures.runs import write_atomically
 
@@ -73,7 +75,7 @@ def _text_writer(delimiter: str, *, is_compressed: bool) -> Callable[[Path, Draw
             if is_compressed:  # without name and date: same seed, same bytes
                 raw = stack.enter_context(gzip.GzipFile("", "wb", 6, raw, mtime=0))
             file = stack.enter_context(io.TextIOWrapper(raw, encoding="utf-8", newline=""))
-            csv.writer(file, delimiter=delimiter, lineterminator="\n").writerow(draws.names)
+            csv.writer(file, delimiter=delimiter, lineterminator="\n").writerow(_told_apart(draws.names))
             for block in draws:
                 np.savetxt(file, block, delimiter=delimiter, fmt=formats)
 
@@ -83,7 +85,7 @@ def _text_writer(delimiter: str, *, is_compressed: bool) -> Callable[[Path, Draw
 def unique(names: Sequence[str]) -> list[str]:
     """Names of which none is there twice, made as pandas makes them of a header: a, a.1, a.2.
 
-    Tables in text keep names that repeat; from a Parquet file with such names, pandas and Arrow read nothing.
+    From a Parquet file with names that repeat, pandas and Arrow read nothing; of text, pandas makes these names.
     """
     taken, found = set(names), dict[str, None]()
     for name in names:
@@ -95,11 +97,22 @@ def unique(names: Sequence[str]) -> list[str]:
     return list(found)
 
 
+def _told_apart(names: Sequence[str]) -> list[str]:
+    """The names of the columns of a table, with a warning where they are not those of the data."""
+    other = unique(names)
+    changed = [pair for pair in zip(names, other, strict=True) if pair[0] != pair[1]]
+    if changed:
+        before, after = changed[0]
+        more = "" if len(changed) == 1 else f", and {count(len(changed) - 1, 'other')} likewise"
+        warn(f"names of columns repeat: the column {before!r} that comes again is written as {after!r}{more}.")
+    return other
+
+
 def _write_parquet(path: Path, draws: Draws) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    pairs = zip(unique(draws.names), draws.dtypes, strict=True)
+    pairs = zip(_told_apart(draws.names), draws.dtypes, strict=True)
     schema = pa.schema([(name, pa.from_numpy_dtype(dtype)) for name, dtype in pairs])
     with pq.ParquetWriter(path, schema) as writer:
         for block in draws:

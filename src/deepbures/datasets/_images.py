@@ -15,7 +15,7 @@ _OTHER_SUFFIXES = (".gif", ".heic", ".heif", ".avif", ".jp2", ".jfif", ".ppm", "
 """Images as well, but not read."""
 
 _GRAY_MODES = ("1", "L", "LA")
-_COLOR_MODES = ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr")
+_COLOR_MODES = ("RGB", "RGBA", "P", "PA", "YCbCr")
 
 
 def read_images(folder: Path) -> NDArray[np.float64]:
@@ -94,6 +94,12 @@ def _check_kind(path: Path, image: Any) -> None:
         raise ValueError(
             f"{path} has 16 bits a channel in color or with transparency, of which only 8 would be read. Convert it to "
             "8 bits, or save all images as one .npy array of values from 0 to 1."
+        )
+    if image.mode == "CMYK":
+        raise ValueError(
+            f"{path} has CMYK colors, amounts of ink, of which only the color profile of the inks makes RGB. Convert "
+            "it first (Pillow: ImageCms.profileToProfile with outputMode='RGB'), or save all images with their four "
+            "channels as one .npy array."
         )
     if image.mode not in _GRAY_MODES + _COLOR_MODES and not image.mode.startswith("I;16"):
         raise ValueError(

@@ -88,7 +88,8 @@ def load_dataset(source: str | os.PathLike[str], *, covariance: bool = False, he
         All columns, which must be numeric and complete. A pandas row index, named or not, is left out.
     folder
         Its .png, .jpg, .jpeg, .bmp, .tif, .tiff and .webp images, sorted by name, all of one shape, turned upright as
-        their EXIF data tell; values from 0 to 1. Gray stays gray, all else becomes RGB; transparent pixels are refused.
+        their EXIF data tell; values from 0 to 1. Gray stays gray, all else becomes RGB; transparent pixels and
+        CMYK are refused.
 
     Names of columns are kept in `Dataset.feature_names`.
 

@@ -183,7 +183,7 @@ def transport_map(a: Array, b: Array, *, rtol: float | None = None) -> Array:
 
 def checked_pair(a: Array, b: Array, rtol: float | None) -> tuple[Array, Array]:
     """Two covariances as Hermitian arrays of one library and dtype with as many leading axes."""
-    refuse_other_order(("columns", "index"), a=a, b=b)
+    refuse_other_order(covariances={"a": a, "b": b})
     a, b = floating_arrays(a=a, b=b)
     a, b = checked_covariances(rtol, a=a, b=b)
     check_same_dimension(-1, a=a, b=b)

@@ -20,6 +20,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
+from deepbures._arrays import refuse_other_order
 from deepbures.linalg import adjoint, nonzero, polar_derivative, squared_norm, squared_procrustes_distance
 from deepbures.metric._libraries import is_traced
 from deepbures.metric._nuclear import trace_form
@@ -129,6 +130,7 @@ def bures_wasserstein_distance_factors(f: Array, g: Array) -> Array:
 
 def checked_factors(f: Array, g: Array) -> tuple[Array, Array]:
     """Two factors as arrays of one library and dtype, with as many leading axes and at least a column each."""
+    refuse_other_order(factors={"f": f, "g": g})
     f, g = floating_arrays(f=f, g=g)
     check_matrices("(..., n, columns)", f=f, g=g)
     check_same_dimension(-2, f=f, g=g)

@@ -70,7 +70,7 @@ def squared_frechet_distance(x: Array, y: Array, *, unbiased: bool = False) -> A
     >>> round(float(dbm.squared_frechet_distance(x, 3 * x, unbiased=True)), 12)
     12.0
     """
-    refuse_other_order(("columns",), x=x, y=y)
+    refuse_other_order(samples={"x": x, "y": y})
     x, y = floating_arrays(x=x, y=y)
     check_matrices("(..., samples, n)", x=x, y=y)
     check_same_dimension(-1, x=x, y=y)
@@ -138,7 +138,7 @@ def squared_frechet_distance_from_moments(
     >>> float(dbm.squared_frechet_distance_from_moments(np.zeros(2), eye, np.ones(2), 4 * eye))
     4.0
     """
-    refuse_other_order(("columns", "index"), cov_x=cov_x, mean_x=mean_x, cov_y=cov_y, mean_y=mean_y)
+    refuse_other_order(covariances={"cov_x": cov_x, "cov_y": cov_y}, means={"mean_x": mean_x, "mean_y": mean_y})
     mean_x, cov_x, mean_y, cov_y = floating_arrays(mean_x=mean_x, cov_x=cov_x, mean_y=mean_y, cov_y=cov_y)
     cov_x, cov_y = checked_covariances(rtol, cov_x=cov_x, cov_y=cov_y)
     check_same_dimension(-1, cov_x=cov_x, cov_y=cov_y)

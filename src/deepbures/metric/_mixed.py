@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
+from deepbures._arrays import refuse_other_order
 from deepbures.linalg import adjoint, rank_size, squared_norm, squared_procrustes_distance
 from deepbures.metric._covariances import graded_factor
 from deepbures.metric._factors import NO_CANCELLATION
@@ -118,6 +119,7 @@ def bures_wasserstein_distance_mixed(a: Array, g: Array, *, rtol: float | None =
 
 
 def _checked(a: Array, g: Array, rtol: float | None) -> tuple[Array, Array]:
+    refuse_other_order(covariances={"a": a}, factors={"g": g})
     a, g = floating_arrays(a=a, g=g)
     check_square(a=a)
     check_matrices("(..., n, columns)", g=g)

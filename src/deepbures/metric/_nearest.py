@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace
 
+from deepbures._arrays import refuse_other_order
 from deepbures.linalg import adjoint
 from deepbures.metric._cholesky import cholesky_factor
 from deepbures.metric._libraries import detached, in_full_precision, is_traced, values_of
@@ -97,6 +98,7 @@ def nearest_covariance(a: Array, *, rtol: float | None = None) -> NearestCovaria
     >>> nearest.covariance.diagonal().tolist(), float(nearest.clipped), float(nearest.distance)
     ([2.0, 1.0, 0.0], 1e-06, 2e-06)
     """
+    refuse_other_order(covariances={"a": a})
     (a,) = floating_arrays(a=a)
     covariance, lowest = _nearest(a, "a", rtol)
     given, largest = detached(a), largest_entry(detached(a))

@@ -162,7 +162,7 @@ class Target(eqx.Module):
         >>> db.Target.from_covariance([[2.0, 1.0], [1.0, 2.0]]).eigenvalues.round(12).tolist()
         [3.0, 1.0]
         """
-        refuse_other_order(("columns", "index"), covariance=covariance, mean=mean)
+        refuse_other_order(covariances={"covariance": covariance}, means={"mean": mean})
         s = as_array(covariance, "covariance")
         check_matrix(s, "covariance", square=True)
         check_finite(s, "covariance")
@@ -210,6 +210,7 @@ class Target(eqx.Module):
         >>> target.eigenvalues.round(12).tolist()
         [5.5, 0.5, 0.5, 0.5, 0.5]
         """
+        refuse_other_order(factors={"factor": factor}, means={"mean": mean})
         f = as_array(factor, "factor")
         check_matrix(f, "factor")
         check_finite(f, "factor")
