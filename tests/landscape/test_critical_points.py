@@ -365,3 +365,27 @@ def test_dataframe():
     assert len(points[1:3]) == 2 and points[-1].kind == "strict saddle"
     with pytest.raises(IndexError, match="but there are 10"):
         points[10]
+
+
+@pytest.mark.parametrize("above", [0, 4, 100], ids=lambda above: f"{above}eps")
+@pytest.mark.parametrize("loss", EVERY_LOSS.values(), ids=EVERY_LOSS)
+def test_all_agree_on_which_modes_can_be_used(loss, above):
+    """Within 64 eps λ_1 of a positive threshold none can; above a threshold of zero, all that are not zero."""
+    threshold, eps = float(loss.modes.threshold()), np.finfo(float).eps
+    target = db.Target.from_spectrum([1.0, threshold + above * eps, threshold / 2])
+    usable = 1 + (above > 64 if threshold > 0 else above > 0)
+    problem = db.Problem(target, loss, 2)
+    assert int(problem.used.sum()) == usable and len(problem.unusable_modes()) == (2 - usable if threshold > 0 else 0)
+    if usable == 1 and not loss.modes.is_smooth:
+        with pytest.raises(ValueError, match="has 1 positive eigenvalues"):
+            db.critical_points(target, 2, loss)
+        return
+    points = db.critical_points(target, 2, loss, latent_dim=3)
+    assert points.rank.max() == usable
+    for point in points:
+        assert (point.morse_index, point.nullity, point.kind) == (
+            point.spectrum().morse_index,
+            point.spectrum().nullity,
+            point.spectrum().kind,
+        )
+    assert db.classify(db.DeepLinearNetwork([np.asarray(problem.minimizer())]), target, loss).point.rank == usable

@@ -148,7 +148,7 @@ def critical_points(
 
 def _groups_of(values: Floats, modes: AbstractModes) -> tuple[Ints, Ints, int]:
     """Starts and sizes of the groups, and how many of the groups are usable."""
-    starts = group_starts(values)
+    starts = group_starts(values, modes)
     sizes = np.diff(np.append(starts, len(values)))
     return starts, sizes, int((starts < num_usable(values, modes)).sum())
 

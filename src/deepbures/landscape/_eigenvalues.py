@@ -79,22 +79,29 @@ def equality_level(values: Array) -> Array:
     return _EQUAL * values[..., :1]
 
 
-def group_starts(values: Floats) -> Ints:
-    """Where groups of equal eigenvalues begin, in a descending sequence."""
-    return np.flatnonzero(np.concatenate([[True], -np.diff(values) > equality_level(values)]))
+def group_starts(values: Floats, modes: AbstractModes) -> Ints:
+    """Where groups of equal eigenvalues begin, in a descending sequence: all modes of one can be used, or none."""
+    usable = np.arange(len(values)) < num_usable(values, modes)
+    is_next = (-np.diff(values) > equality_level(values)) | (np.diff(usable.astype(int)) != 0)
+    return np.flatnonzero(np.concatenate([[True], is_next]))
 
 
-def group_of(values: Floats) -> Ints:
+def group_of(values: Floats, modes: AbstractModes) -> Ints:
     """The number of the group of equal eigenvalues that each one belongs to."""
-    starts = group_starts(values)
+    starts = group_starts(values, modes)
     return np.searchsorted(starts, np.arange(len(values)), side="right") - 1
 
 
 def side_of_threshold(values: Array, modes: AbstractModes) -> Array:
-    """1 for modes above the threshold, which can be used, 0 for those at it up to rounding, −1 for those below."""
+    """1 for modes above the threshold, which can be used, 0 for those at it up to rounding, −1 for those below.
+
+    Only zero itself is at a threshold of zero: eigenvalues of factors keep their digits however small they are, and
+    what is rounding of a decomposition has been made zero.
+    """
     xp = namespace(values, modes.threshold())
-    distance = values - xp.asarray(modes.threshold(), dtype=values.dtype)
-    return xp.where(xp.abs(distance) <= equality_level(values), 0, xp.sign(distance)).astype(int)
+    threshold = xp.asarray(modes.threshold(), dtype=values.dtype)
+    distance, level = values - threshold, xp.where(threshold > 0, equality_level(values), 0)
+    return xp.where(xp.abs(distance) <= level, 0, xp.sign(distance)).astype(int)
 
 
 def num_usable(values: Floats, modes: AbstractModes) -> int:

@@ -53,19 +53,19 @@ def nearest_point(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) ->
     w = np.asarray(net.end_to_end, np.float64)
     left, s, _ = np.linalg.svd(w, full_matrices=False)
     usable = num_usable(values, modes)
-    basis = _aligned_basis(values, leading_spectrum(target, usable)[1], w)
+    basis = _aligned_basis(values, modes, leading_spectrum(target, usable)[1], w)
     roots = np.sqrt(modes.used(values[:usable]))
     cosines = np.abs(basis.T @ left)
     chosen, partners = _assign(cosines, roots, s, min(net.bottleneck, usable))
     distance = float(bures_wasserstein_distance_factors(w, basis[:, chosen] * roots[chosen]))
-    point, spectrum = _point(_canonical(values, chosen), values, modes, net, target, loss)
+    point, spectrum = _point(_canonical(values, modes, chosen), values, modes, net, target, loss)
     return Nearest(point, spectrum, distance, cosines[chosen, partners])
 
 
-def _aligned_basis(values: Floats, basis: Array, w: Floats) -> Floats:
+def _aligned_basis(values: Floats, modes: AbstractModes, basis: Array, w: Floats) -> Floats:
     """The eigenvectors, turned within each group of equal eigenvalues towards the columns of W."""
     aligned = np.array(basis, np.float64)
-    starts = [*group_starts(values).tolist(), len(values)]
+    starts = [*group_starts(values, modes).tolist(), len(values)]
     for start, stop in itertools.pairwise(starts):
         if stop - start > 1 and stop <= basis.shape[1]:
             block = aligned[:, start:stop]
@@ -88,9 +88,9 @@ def _assign(cosines: Floats, roots: Floats, s: Floats, most: int) -> tuple[Ints,
     return picked[best][order], vectors[best][order]
 
 
-def _canonical(values: Floats, chosen: Ints) -> tuple[int, ...]:
+def _canonical(values: Floats, modes: AbstractModes, chosen: Ints) -> tuple[int, ...]:
     """The first modes of each group, as many as were chosen of it."""
-    groups, starts = group_of(values), group_starts(values)
+    groups, starts = group_of(values, modes), group_starts(values, modes)
     numbers, counts = np.unique(groups[chosen], return_counts=True)
     return tuple(
         int(starts[g]) + place for g, count in zip(numbers, counts, strict=True) for place in range(int(count))
@@ -114,7 +114,7 @@ def _point(
     else:
         none = np.zeros(0, np.int64)
         spectrum = HessianSpectrum(np.zeros(0), none, np.zeros(0, np.str_), none, none, is_minimizer=usable == 0)
-    groups = group_of(values)
+    groups = group_of(values, modes)
     outside = np.setdiff1d(np.arange(len(values)), indices)
     taken = np.bincount(groups[list(indices)], minlength=groups[-1] + 1)
     sizes = np.bincount(groups)

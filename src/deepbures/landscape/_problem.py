@@ -79,7 +79,7 @@ class Problem(eqx.Module):
             return
         values = target.spectrum(min(self.rank + 1, target.dim))[0] if every is None else every
         self.eigenvalues = values
-        self.used = _is_used(values, modes)[..., : self.rank]
+        self.used = side_of_threshold(values, modes)[..., : self.rank] > 0
         self.minimal_value = _minimal_value(values, self.used, modes, zero, complete=every is not None)
         xp = namespace(self.minimal_value, zero)
         self.reference = xp.where(self.minimal_value > 1e-12 * zero, self.minimal_value, zero)
@@ -149,12 +149,6 @@ class Problem(eqx.Module):
     def modes(self) -> AbstractModes:
         """The scalar functions of the loss; a TypeError for a loss that has none."""
         return modes_of(self.loss)
-
-
-def _is_used(values: Array, modes: AbstractModes) -> Array:
-    """Whether a mode can be used. Above a threshold of zero is every eigenvalue but those that are exactly zero."""
-    xp = namespace(values, modes.threshold())
-    return xp.where(xp.asarray(modes.threshold()) > 0, side_of_threshold(values, modes) > 0, values > 0)
 
 
 def _minimal_value(values: Array, used: Array, modes: AbstractModes, zero: Array, *, complete: bool) -> Array:

@@ -211,7 +211,7 @@ def hessian_spectrum(
     blocks = _blocks(values, modes, chosen, room)
     if n_layers > 1:
         blocks = [_in_parameters(block, values, modes, n_layers) for block in blocks]
-    is_minimizer = r == min(room.largest_rank, num_usable(values, modes)) and _counts_agree(values, chosen)
+    is_minimizer = r == min(room.largest_rank, num_usable(values, modes)) and _counts_agree(values, modes, chosen)
     return HessianSpectrum(*_joined(blocks), is_minimizer=is_minimizer)
 
 
@@ -224,9 +224,9 @@ def spectrum_at_lift(
     return hessian_spectrum(target, eigen_indices, loss, widths=(latent_dim, *[bottleneck] * (depth - 1), target.dim))
 
 
-def _counts_agree(values: Floats, chosen: Ints) -> bool:
+def _counts_agree(values: Floats, modes: AbstractModes, chosen: Ints) -> bool:
     """Whether J takes as many modes of each group as the first |J| modes do."""
-    groups = group_of(values)
+    groups = group_of(values, modes)
     return bool(np.array_equal(np.sort(groups[chosen]), groups[: len(chosen)]))
 
 
@@ -273,7 +273,7 @@ def _check_usable(chosen: Ints, values: Floats, modes: AbstractModes) -> None:
 
 def exchange_curvature(values: Floats, modes: AbstractModes, i: Ints, j: Ints) -> Floats:
     """Curvature towards mode i in the place of mode j: exactly zero where their eigenvalues are equal."""
-    groups = group_of(values)
+    groups = group_of(values, modes)
     return np.where(groups[i] == groups[j], 0.0, modes.exchange(values[i], values[j]))
 
 
