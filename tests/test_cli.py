@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 import deepbures as db
-from deepbures.cli import default_folder, main
+from deepbures.cli import main
+from deepbures.cli.requests import default_folder
 from deepbures.datasets import known_datasets, load_dataset
 from deepbures.runs import load_model
 
@@ -989,7 +990,7 @@ def test_bad_input_of_landscape(refused, tmp_path):
     for arguments, message in [
         (["--rank", "2", "--depth", 10**30], "depth must be at least 1 and at most"),
         (["--rank", "0"], "--rank must be at least 1"),
-        (["--rank", "2", "--loss", "frobenius", "--tau", "1"], "the Frobenius loss has no smoothing"),
+        (["--rank", "2", "--loss", "frobenius", "--tau", "1"], "--loss frobenius does not take it"),
         (["--rank", "2", "--num", "0"], "--num must be between 1 and 1000000"),
         (["--rank", "2", "--morse-index", "-1"], "--morse-index must be at least 0"),
         (["--rank", "99"], "rank must be at least 1 and at most"),

@@ -253,7 +253,7 @@ def test_completion(monkeypatch, capsys):
     ]:
         assert complete(words, monkeypatch, capsys) == offered, words
     assert complete("deepbures reproduce ", monkeypatch, capsys) == [experiment.name for experiment in EXPERIMENTS]
-    assert set(cli._BUILT_IN) == set(known_datasets())
+    assert set(cli._options.BUILT_IN) == set(known_datasets())
 
 
 def test_completion_loads_nothing_heavy():

@@ -30,8 +30,8 @@ import deepbures.reproduce
 from deepbures import __version__
 from deepbures.cli import main
 from deepbures.experiments import Finding, Keeper, Piece, compute_all
-from deepbures.reproduce import Drawing, Experiment, choose
-from deepbures.reproduce._keeper import FolderKeeper, PartsFailedError, read_piece
+from deepbures.reproduce import Drawing, Experiment, FolderKeeper, PartsFailedError, choose
+from deepbures.reproduce._keeper import read_piece
 from deepbures.reproduce._registry import resolve
 
 # ---------------------------------------------------------------------- fakes

@@ -2,73 +2,39 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import deepbures as db
 from deepbures.certificates import Assumption, Certificate, as_plain, in_words
-from deepbures.cli._fit import target_of
 from deepbures.cli._messages import Invocation
+from deepbures.cli._options import Init
 from deepbures.cli._progress import Display
-from deepbures.cli._show import loss_in_words, show_table
-from deepbures.datasets import load_dataset, require_same_order
+from deepbures.cli._show import loss_in_words, number, show_table
+from deepbures.cli._target import loss_of, target_of
+from deepbures.cli.requests import CertifyRequest
+from deepbures.datasets import require_same_order
 from deepbures.runs import StoredModel, environment, plain, read_model
 from deepbures.training._fit import fit_problem, fit_start
 
 
-def run_certify(
-    source: str,
-    *,
-    covariance: bool,
-    header: bool | None,
-    rtol: float | None,
-    model: Path | None,
-    rank: int | None,
-    depth: int,
-    hidden: int | None,
-    tau: float,
-    loss: str,
-    epsilon: float | None,
-    init: str,
-    seed: int,
-    call: Invocation,
-    display: Display,
-) -> dict[str, Any]:
-    """Load the data, make or load the start, certify it, and return the summary."""
-    stored = None if model is None else read_model(model)
-    display.stage(f"reading {source}")
-    dataset = load_dataset(source, covariance=covariance, header=header)
+def run(request: CertifyRequest, call: Invocation, display: Display) -> dict[str, Any]:
+    """Make or load the start, certify it, and return the summary."""
+    stored = None if request.model is None else read_model(request.model)
+    request.read(display)
     display.stage("certifying")
-    target = target_of(dataset, rtol)
-    objective = db.loss_named(loss, tau=tau, epsilon=epsilon)
-    if stored is None:
-        assert rank is not None  # by the check of the arguments; tells the type checker
-        widths = fit_problem(target, rank, depth=depth, hidden=hidden, loss=objective)
-        network = fit_start(target, widths, init=init, seed=seed, tau=objective.noise_variance)
-        start: dict[str, Any] = {"init": init, "seed": seed}
-    else:
-        network = stored.network
-        start = {"model": str(model), "status": stored.status, "relative_excess": stored.relative_excess}
-        _check_dim(network, dataset.dim, str(model), source)
-        require_same_order(stored.features.names, dataset.feature_names, (str(model), source))
-        other = _other_loss(stored, objective)
-        if other is not None:
-            fitted, options = other
-            call.warn(
-                f"{model} was fitted with {fitted}, but these certificates are of training it on with "
-                f"{_spelled(objective)}: pass {options} for the loss it was fitted to."
-            )
-        fit_problem(target, network.bottleneck, depth=network.depth, hidden=None, loss=objective)
-    certificates = db.certify(network, target, objective)
+    target, loss = target_of(request), loss_of(request)
+    network, start = _fresh(request, target, loss) if stored is None else _trained(request, stored, loss, call)
+    fit_problem(target, network.bottleneck, depth=network.depth, hidden=None, loss=loss)
+    certificates = db.certify(network, target, loss)
     return dict(
         plain(
             {
-                "data": {"name": dataset.name, "dim": dataset.dim},
+                "data": {"name": request.dataset.name, "dim": request.dataset.dim},
                 "start": {**start, "widths": network.widths, "rank": network.bottleneck, "depth": network.depth},
-                "request": {"loss": loss, "tau": tau, "epsilon": epsilon, "rtol": rtol},
-                "loss": objective.to_dict(),
-                "initial_loss": float(objective.value(network.end_to_end, target)),
-                "minimal_loss": float(db.minimal_loss(target, network.bottleneck, objective)),
+                "request": request.record(),
+                "loss": loss.to_dict(),
+                "initial_loss": float(loss.value(network.end_to_end, target)),
+                "minimal_loss": float(db.minimal_loss(target, network.bottleneck, loss)),
                 "excess": certificates[0].excess,
                 "certificates": [_entry(certificate) for certificate in certificates],
                 "warnings": list(call.warnings),
@@ -76,6 +42,33 @@ def run_certify(
             }
         )
     )
+
+
+def _fresh(
+    request: CertifyRequest, target: db.Target, loss: db.AbstractLoss
+) -> tuple[db.DeepLinearNetwork, dict[str, Any]]:
+    """The start that `deepbures fit` takes."""
+    assert request.rank is not None  # by the check of the arguments; tells the type checker
+    init, seed = (request.init or Init.balanced).value, request.seed or 0
+    widths = fit_problem(target, request.rank, depth=request.depth or 1, hidden=request.hidden, loss=loss)
+    return fit_start(target, widths, init=init, seed=seed, tau=loss.noise_variance), {"init": init, "seed": seed}
+
+
+def _trained(
+    request: CertifyRequest, stored: StoredModel, loss: db.AbstractLoss, call: Invocation
+) -> tuple[db.DeepLinearNetwork, dict[str, Any]]:
+    """A network of a file, of the same data."""
+    model, source = str(request.model), request.data
+    _check_dim(stored.network, request.dataset.dim, model, source)
+    require_same_order(stored.features.names, request.dataset.feature_names, (model, source))
+    other = _other_loss(stored, loss)
+    if other is not None:
+        fitted, options = other
+        call.warn(
+            f"{model} was fitted with {fitted}, but these certificates are of training it on with {_spelled(loss)}: "
+            f"pass {options} for the loss it was fitted to."
+        )
+    return stored.network, {"model": model, "status": stored.status, "relative_excess": stored.relative_excess}
 
 
 def _other_loss(stored: StoredModel, loss: db.AbstractLoss) -> tuple[str, str] | None:
@@ -125,7 +118,7 @@ def _assumption(assumption: Assumption) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------------- the terminal
 
 
-def show_certify(summary: dict[str, Any]) -> None:
+def show(summary: dict[str, Any]) -> None:
     """The table on a terminal, and the missed assumptions in words."""
     import typer
 
@@ -139,8 +132,8 @@ def show_certify(summary: dict[str, Any]) -> None:
     typer.echo("\nRates are per unit of time (flow), or per step of the largest size (descent).")
     if missed:
         typer.echo()
-    for number, (text, names) in enumerate(missed.items(), 1):
-        typer.echo(f"[{number}] {text}\n    in {', '.join(names)}")
+    for place, (text, names) in enumerate(missed.items(), 1):
+        typer.echo(f"[{place}] {text}\n    in {', '.join(names)}")
 
 
 def _missed(summary: dict[str, Any]) -> dict[str, list[str]]:
@@ -155,13 +148,13 @@ def _missed(summary: dict[str, Any]) -> dict[str, list[str]]:
 def _head(summary: dict[str, Any]) -> Iterator[str]:
     data, start = summary["data"], summary["start"]
     yield f"{data['name']}: {data['dim']} features; {loss_in_words(summary)}"
-    origin = f"model {start['model']}{_ended(start)}" if "model" in start else _fresh(start)
+    origin = f"model {start['model']}{_ended(start)}" if "model" in start else _begun(start)
     yield f"{origin}: widths {_chain(start['widths'])}"
-    values = [_number(summary[name], 6) for name in ("initial_loss", "minimal_loss", "excess")]
+    values = [number(summary[name], 6) for name in ("initial_loss", "minimal_loss", "excess")]
     yield "loss {}, theoretical minimum {}, excess {}\n".format(*values)
 
 
-def _fresh(start: dict[str, Any]) -> str:
+def _begun(start: dict[str, Any]) -> str:
     return f"start {start['init']}, seed {start['seed']}"
 
 
@@ -202,8 +195,3 @@ def _power(value: float | None, log10: float | None) -> str:
     if log10 is None:  # there is none, or it is infinite, for which plain values have no word
         return ""
     return f"10^{log10:.1f}" if not value else f"{value:.4g}"
-
-
-def _number(value: float | None, digits: int = 4) -> str:
-    """As on a terminal; in the summary, what is infinite or undefined is None."""
-    return "none" if value is None else f"{value:.{digits}g}"

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,12 @@ import deepbures as db
 from deepbures.certificates import NoCertifiedStepError, as_plain, certificate_of_largest_step
 from deepbures.cli._messages import Invocation, WorkError
 from deepbures.cli._progress import Display
+from deepbures.cli._show import show_summary
+from deepbures.cli._target import loss_of, target_of
+from deepbures.cli.requests import FitRequest
 from deepbures.datasets import Dataset
 from deepbures.runs import CHECKPOINT, MODEL, REPORT, REQUEST, SUMMARY, TRAJECTORY, RunFolder, environment, plain
-from deepbures.training import Progress, Snapshot
+from deepbures.training import Progress
 from deepbures.training._fit import fit_problem, fit_start, fit_widths
 
 _SECONDS_PER_CHECKPOINT = 5.0
@@ -46,31 +48,7 @@ _ENDINGS = {
 """How a run can end other than at the minimum, and what that leaves to do on the command line."""
 
 
-@dataclass(frozen=True)
-class FitRequest:
-    """What was asked, as it is compared on `--resume`."""
-
-    data: str
-    digest: str
-    rank: int
-    depth: int
-    hidden: int | None
-    tau: float
-    loss: str
-    solver: str
-    init: str
-    horizon: float | None
-    num_steps: int | None
-    step_size: float | str
-    tolerance: float
-    seed: int
-    epsilon: float | None = None
-    rtol: float | None = None
-
-    @property
-    def is_training(self) -> bool:
-        """Whether there is a run that can be interrupted."""
-        return self.solver != "closed-form"
+show = show_summary
 
 
 class _Watcher:
@@ -91,99 +69,83 @@ class _Watcher:
             self.last = time.monotonic()
 
 
-def run_fit(
-    request: FitRequest,
-    dataset: Dataset,
-    path: Path,
-    call: Invocation,
-    display: Display,
-    *,
-    resume: bool,
-) -> dict[str, Any]:
-    """Fit, write everything into a folder that the caller has claimed and found vacant, and return the summary."""
+def run(request: FitRequest, call: Invocation, display: Display) -> dict[str, Any]:
+    """Fit, write everything into the folder, and return the summary."""
+    dataset, folder = request.dataset, RunFolder(request.folder)
     fit_widths(dataset.dim, request.rank, request.depth, request.hidden)
-    folder = RunFolder(path)
     started = datetime.now(UTC)
     begun = time.perf_counter()
     try:
-        snapshot = folder.read_checkpoint(asdict(request)) if resume else None
-        display.stage("taking moments" if dataset.samples is not None else "decomposing the covariance")
-        target = target_of(dataset, request.rtol)
-        if request.step_size == "certified":
-            _require_certified_step(request, target)
-        if not resume:
-            folder.clear()
-            if request.is_training:
-                folder.write_json(REQUEST, asdict(request))
-        display.stage("compiling" if request.is_training else "solving")
-        fitted = _fit(request, target, _Watcher(folder, display, call), snapshot)
+        fitted = _fit(request, folder, call, display)
     except BaseException as error:
-        _leave(folder, error, call, is_begun=resume or (path / CHECKPOINT).exists())
+        _leave(folder, error, call, is_begun=request.resume or (folder.path / CHECKPOINT).exists())
         raise
     summary = {
-        **_summary(fitted, request, dataset),
+        **_summary(fitted, request),
         **environment(),
         "command": call.command,
         "started": started.isoformat(timespec="seconds"),
         "seconds": time.perf_counter() - begun,
-        "folder": str(path),
+        "folder": str(folder.path),
     }
+    _warn(fitted, dataset, summary, call)
+    summary["warnings"] = list(call.warnings)
+    display.stage("writing")
     is_interrupted = summary["status"] == "interrupted"
+    _write(folder, fitted, dataset, summary, call, is_interrupted=is_interrupted)
     if is_interrupted:
+        raise WorkError(_how_to_go_on(call, folder.path), plain(summary))
+    folder.remove_checkpoint()
+    if summary["status"] in ("diverged", "stalled"):
+        raise WorkError(f"{summary['result']} What was reached is in {folder.path}.", plain(summary))
+    return dict(plain(summary))
+
+
+def _fit(request: FitRequest, folder: RunFolder, call: Invocation, display: Display) -> db.Fit:
+    """Begin the folder, and fit."""
+    asked = request.record()
+    snapshot = folder.read_checkpoint(asked) if request.resume else None
+    display.stage("taking moments" if request.dataset.samples is not None else "decomposing the covariance")
+    target, loss = target_of(request), loss_of(request)
+    if request.step == "certified":
+        _require_certified_step(request, target, loss)
+    if not request.resume:
+        folder.clear()
+        if request.is_training:
+            folder.write_json(REQUEST, asked)
+    display.stage("compiling" if request.is_training else "solving")
+    return db.fit(
+        target,
+        request.rank,
+        depth=request.depth,
+        hidden=request.hidden,
+        loss=loss,
+        solver=request.solver.value,
+        init=request.init.value,
+        seed=request.seed,
+        horizon=request.horizon,
+        num_steps=request.num_steps,
+        step_size=request.step,
+        tolerance=request.tolerance,
+        num_records=_NUM_RECORDS,
+        callback=_Watcher(folder, display, call),
+        resume=snapshot,
+    )
+
+
+def _warn(fitted: db.Fit, dataset: Dataset, summary: dict[str, Any], call: Invocation) -> None:
+    """Say what is not as it was hoped for."""
+    if summary["status"] == "interrupted":
         call.warnings.append(summary["result"])  # said below, as what ended the command
     elif summary["status"] not in ("converged", "diverged", "stalled"):
         call.warn(summary["result"])
     deviations = fitted.feature_deviations
     if dataset.image_shape is None and deviations is not None and deviations.advice:
         call.warn(deviations.advice)
-    summary["warnings"] = list(call.warnings)
-    display.stage("writing")
-    _write(folder, fitted, dataset, summary, call, is_interrupted=is_interrupted)
-    if is_interrupted:
-        raise WorkError(_how_to_go_on(call, path), plain(summary))
-    folder.remove_checkpoint()
-    if summary["status"] in ("diverged", "stalled"):
-        raise WorkError(f"{summary['result']} What was reached is in {path}.", plain(summary))
-    return dict(plain(summary))
 
 
-def target_of(dataset: Dataset, rtol: float | None) -> db.Target:
-    """The Gaussian of a data set; with what is put down to rounding, where that is a covariance."""
-    if dataset.samples is None:
-        return db.Target.from_covariance(dataset.covariance, rtol=rtol)
-    if rtol is not None:
-        raise ValueError(
-            f"--rtol is about covariances, but {dataset.name} holds samples. Leave it out, or read the data with "
-            "--covariance."
-        )
-    return db.Target.from_samples(dataset.samples)
-
-
-def _fit(request: FitRequest, target: db.Target, watcher: _Watcher, snapshot: Snapshot | None) -> db.Fit:
-    return db.fit(
-        target,
-        request.rank,
-        depth=request.depth,
-        hidden=request.hidden,
-        tau=request.tau,
-        epsilon=request.epsilon,
-        loss=request.loss,
-        solver=request.solver,
-        init=request.init,
-        seed=request.seed,
-        horizon=request.horizon,
-        num_steps=request.num_steps,
-        step_size=request.step_size,
-        tolerance=request.tolerance,
-        num_records=_NUM_RECORDS,
-        callback=watcher,
-        resume=snapshot,
-    )
-
-
-def _require_certified_step(request: FitRequest, target: db.Target) -> None:
+def _require_certified_step(request: FitRequest, target: db.Target, loss: db.AbstractLoss) -> None:
     """Refuse a certified step where there is none, before anything of an old run is removed."""
-    loss = db.loss_named(request.loss, tau=request.tau, epsilon=request.epsilon)
     widths = fit_problem(target, request.rank, depth=request.depth, hidden=request.hidden, loss=loss)
     start = fit_start(target, widths, init=request.init, seed=request.seed, tau=loss.noise_variance)
     try:
@@ -261,13 +223,12 @@ def _status(fitted: db.Fit) -> str:
     return names[0] if names else "converged"
 
 
-def _summary(fitted: db.Fit, request: FitRequest, dataset: Dataset) -> dict[str, Any]:
+def _summary(fitted: db.Fit, request: FitRequest) -> dict[str, Any]:
     run = fitted.trajectory
     network = fitted.network
     status = _status(fitted)
     reached = "Closed form: the minimum itself." if run is None else run.message
-    samples = dataset.samples
-    array = dataset.covariance if samples is None else samples
+    asked = request.record()
     resolved = {
         "hidden": network.widths[1:-1],
         "horizon": fitted.horizon if request.solver == "flow" else None,
@@ -277,19 +238,10 @@ def _summary(fitted: db.Fit, request: FitRequest, dataset: Dataset) -> dict[str,
         "dtype": str(network.weights[0].dtype),
     }
     return {
-        "request": asdict(request),
+        "request": asked,
         "resolved": resolved,
         "seed": request.seed,
-        "data": {
-            "name": dataset.name,
-            "description": dataset.description,
-            "digest": request.digest,
-            "shape": None if array is None else list(array.shape),
-            "kind": "covariance" if samples is None else "samples",
-            "feature_names": dataset.feature_names,
-            "dtypes": sorted(set(dataset.feature_dtypes or ())),
-            "image_shape": dataset.image_shape,
-        },
+        "data": _data(request.dataset, asked["digest"]),
         "widths": list(network.widths),
         "loss": fitted.loss.to_dict(),
         "noise_variance": fitted.loss.noise_variance,
@@ -312,4 +264,18 @@ def _summary(fitted: db.Fit, request: FitRequest, dataset: Dataset) -> dict[str,
         "certificates": [
             as_plain(certificate, check) for certificate, check in zip(fitted.certificates, fitted.checks, strict=True)
         ],
+    }
+
+
+def _data(dataset: Dataset, digest: str) -> dict[str, Any]:
+    array = dataset.covariance if dataset.samples is None else dataset.samples
+    return {
+        "name": dataset.name,
+        "description": dataset.description,
+        "digest": digest,
+        "shape": None if array is None else list(array.shape),
+        "kind": "covariance" if dataset.samples is None else "samples",
+        "feature_names": dataset.feature_names,
+        "dtypes": sorted(set(dataset.feature_dtypes or ())),
+        "image_shape": dataset.image_shape,
     }

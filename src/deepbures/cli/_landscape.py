@@ -13,7 +13,9 @@ import numpy as np
 import deepbures as db
 from deepbures.cli._messages import Invocation
 from deepbures.cli._progress import Display
-from deepbures.cli._show import loss_in_words, show_table
+from deepbures.cli._show import loss_in_words, number, show_table
+from deepbures.cli._target import loss_of, target_of
+from deepbures.cli.requests import LandscapeRequest
 from deepbures.landscape import CriticalPoints, spectrum_ends
 from deepbures.runs import environment, plain, write_atomically
 
@@ -24,65 +26,35 @@ FIGURES = ("critical_points.svg", "spectra.svg", "paths.svg")
 _MOST_SHOWN, _MOST_DRAWN = 20, 8
 
 
-def run_landscape(
-    source: str,
-    *,
-    covariance: bool,
-    header: bool | None,
-    rtol: float | None,
-    rank: int,
-    tau: float,
-    loss: str,
-    epsilon: float | None,
-    depth: int,
-    num: int,
-    morse_index: int | None,
-    out: Path | None,
-    call: Invocation,
-    display: Display,
-) -> dict[str, Any]:
-    """Load the data, find the critical points, write what was asked for, and return the summary."""
-    from deepbures.cli._fit import target_of
-    from deepbures.datasets import load_dataset
-
-    display.stage(f"reading {source}")
-    dataset = load_dataset(source, covariance=covariance, header=header)
-    target = target_of(dataset, rtol)
+def run(request: LandscapeRequest, call: Invocation, display: Display) -> dict[str, Any]:
+    """Find the critical points, write what was asked for, and return the summary."""
+    target, loss, rank, depth = target_of(request), loss_of(request), request.rank, request.depth
     display.stage("finding critical points")
-    chosen = db.loss_named(loss, tau=tau, epsilon=epsilon)
-    points = db.critical_points(target, rank, chosen, depth=depth, num=num, morse_index=morse_index)
+    points = db.critical_points(target, rank, loss, depth=depth, num=request.num, morse_index=request.morse_index)
     target = points.target  # a large matrix is decomposed in it
     display.stage("computing spectra")
     rows = _rows(points)
     summary: dict[str, Any] = {
-        "data": {"name": dataset.name, "dim": target.dim},
-        "request": {
-            "rank": rank,
-            "tau": tau,
-            "loss": loss,
-            "epsilon": epsilon,
-            "depth": depth,
-            "num": num,
-            "morse_index": morse_index,
-        },
-        "loss": chosen.to_dict(),
-        "minimal_loss": float(db.minimal_loss(target, rank, chosen)),
-        "sharpness": float(db.sharpness(target, rank, chosen, depth=depth)),
-        "asymptotic_rate": float(db.asymptotic_rate(target, rank, chosen, depth=depth)),
+        "data": {"name": request.dataset.name, "dim": target.dim},
+        "request": request.record(),
+        "loss": loss.to_dict(),
+        "minimal_loss": float(db.minimal_loss(target, rank, loss)),
+        "sharpness": float(db.sharpness(target, rank, loss, depth=depth)),
+        "asymptotic_rate": float(db.asymptotic_rate(target, rank, loss, depth=depth)),
         "total": points.total,
         "points": rows,
         "warnings": list(call.warnings),
         **environment(),
     }
-    if out is not None:
+    if request.out is not None:
         display.stage("drawing")
-        summary["folder"] = str(out)
+        summary["folder"] = str(request.out)
         try:
-            figures = _draw(points, target, chosen)
+            figures = _draw(points, target, loss)
         except ImportError as error:
             call.note(f"the figures were left out. {error}")
             figures = {}
-        _write(out, rows, summary, figures)
+        _write(request.out, rows, summary, figures)
     return dict(plain(summary))
 
 
@@ -162,12 +134,7 @@ def _modes(indices: Any) -> str:
     return "{" + ", ".join(parts) + "}"
 
 
-def _number(value: float | None, digits: int = 4) -> str:
-    """As on a terminal; in the summary, what is infinite or undefined is None."""
-    return "none" if value is None else f"{value:.{digits}g}"
-
-
-def show_landscape(summary: dict[str, Any]) -> None:
+def show(summary: dict[str, Any]) -> None:
     """The table on a terminal."""
     import typer
 
@@ -176,19 +143,19 @@ def show_landscape(summary: dict[str, Any]) -> None:
     typer.echo(f"{data['name']}: {data['dim']} features; {loss_in_words(summary)}; {network}")
     sharpness = summary["sharpness"]  # None or zero where the minimizer is flat in every direction
     typer.echo(
-        f"minimal loss {_number(summary['minimal_loss'], 6)}, sharpness {_number(sharpness or 0.0)}, stability limit "
-        f"{_number(2 / sharpness if sharpness else None)}, asymptotic rate {_number(summary['asymptotic_rate'])}\n"
+        f"minimal loss {number(summary['minimal_loss'], 6)}, sharpness {number(sharpness or 0.0)}, stability limit "
+        f"{number(2 / sharpness if sharpness else None)}, asymptotic rate {number(summary['asymptotic_rate'])}\n"
     )
     shown = summary["points"][:_MOST_SHOWN]
     columns = {
         "modes": [_modes(row["eigen_indices"]) for row in shown],
-        "loss": [_number(row["value"], 6) for row in shown],
+        "loss": [number(row["value"], 6) for row in shown],
         "rank": [str(row["rank"]) for row in shown],
         "index": [str(row["morse_index"]) for row in shown],
         "nullity": [str(row["nullity"]) for row in shown],
         "kind": [row["kind"] for row in shown],
-        "λ min": [_number(row["lambda_min"]) for row in shown],
-        "λ max": [_number(row["lambda_max"]) for row in shown],
+        "λ min": [number(row["lambda_min"]) for row in shown],
+        "λ max": [number(row["lambda_max"]) for row in shown],
     }
     if any(row["family_dim"] for row in shown):
         columns["family"] = [str(row["family_dim"]) for row in shown]

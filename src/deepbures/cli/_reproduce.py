@@ -2,90 +2,81 @@
 
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
+from deepbures import reproduce
 from deepbures.cli._messages import Invocation, WorkError
 from deepbures.cli._progress import Display
 from deepbures.cli._show import show_table
+from deepbures.cli.requests import ReproduceRequest
 from deepbures.datasets import Dataset, load_dataset
 from deepbures.experiments import Finding
-from deepbures.reproduce import Experiment
-from deepbures.reproduce._folder import INDEX, Folder, Request
-from deepbures.reproduce._keeper import PartsFailedError, UnwritableError
-from deepbures.reproduce._page import tally
-from deepbures.reproduce._run import Outcome, Plan, run
+from deepbures.reproduce import INDEX, Ending, Folder, Options, PartsFailedError, Plan, UnwritableError, tally
 from deepbures.runs import environment, plain
 
 
-def run_reproduce(
-    chosen: tuple[Experiment, ...],
-    registry: Sequence[Experiment],
-    *,
-    quick: bool,
-    seed: int,
-    workers: int,
-    faces: str | None,
-    out: Path,
-    overwrite: bool,
-    call: Invocation,
-    display: Display,
-) -> dict[str, Any]:
+def run(request: ReproduceRequest, call: Invocation, display: Display) -> dict[str, Any]:
     """Check what is left to check, run the experiments, and return the summary."""
     begun = time.perf_counter()
     display.stage("loading the experiments")
-    images = _faces(faces, chosen, registry, display)
-    request = Request(quick=quick, seed=seed, faces=None if images is None else images.digest())
-    folder = Folder(out, registry)
-    folder.prepare(request, overwrite=overwrite)
-    outcomes: list[Outcome] = []
-
-    def summary() -> dict[str, Any]:
-        return {
-            "request": asdict(request),
-            "folder": str(out),
-            "index": str(out / INDEX),
-            "experiments": [_plain(outcome) for outcome in outcomes],
-            "workers": workers,
-            "seconds": time.perf_counter() - begun,
-            "warnings": list(call.warnings),
-            "command": call.command,
-            **environment(),
-        }
-
-    plan = Plan(chosen, request, images, workers)
+    images = _faces(request, display)
+    options = Options(quick=request.quick, seed=request.seed, faces=None if images is None else images.digest())
+    folder = Folder(request.out, request.registry)
+    folder.prepare(options, overwrite=request.overwrite)
+    endings: list[Ending] = []
+    plan = Plan(request.chosen, options, images, request.num_workers)
     try:
-        run(plan, folder, display, call.warn, outcomes, overwrite=overwrite)
-    except KeyboardInterrupt:
-        raise WorkError(
-            f"interrupted; what is finished is kept in {out}. Go on with: {_again(call)}", plain(summary())
-        ) from None
-    except UnwritableError as error:
-        raise WorkError(
-            f"{error} What is finished is kept in {out}. Mend that, then go on with: {_again(call)}", plain(summary())
-        ) from error
-    failed = {outcome.name: outcome.error for outcome in outcomes if outcome.error is not None}
-    if failed:
-        reasons = "; ".join(f"{name} ({_reason(error)})" for name, error in failed.items())
-        failure = WorkError(
-            f"{len(failed)} of {len(outcomes)} experiments failed: {reasons}. All else is in {out}. Mend that, then go "
-            f"on with: {_again(call)}",
-            plain(summary()),
-        )
-        raise failure from ExceptionGroup("every experiment that failed", list(failed.values()))
-    return dict(plain(summary()))
+        reproduce.run(plan, folder, display, call.warn, endings, overwrite=request.overwrite)
+    except (KeyboardInterrupt, UnwritableError) as error:
+        unfinished: BaseException | None = error
+    else:
+        unfinished = None
+    summary = {
+        "request": asdict(options),
+        "folder": str(request.out),
+        "index": str(request.out / INDEX),
+        "experiments": [_plain(ending) for ending in endings],
+        "workers": plan.workers,
+        "seconds": time.perf_counter() - begun,
+        "warnings": list(call.warnings),
+        "command": call.command,
+        **environment(),
+    }
+    failure = _failure(request, endings, unfinished, call)
+    if failure is not None:
+        message, cause = failure
+        raise WorkError(message, plain(summary)) from cause
+    return dict(plain(summary))
 
 
-def _faces(
-    source: str | None, chosen: Sequence[Experiment], registry: Sequence[Experiment], display: Display
-) -> Dataset | None:
+def _failure(
+    request: ReproduceRequest, endings: list[Ending], unfinished: BaseException | None, call: Invocation
+) -> tuple[str, BaseException | None] | None:
+    """What there is to say where not everything is done, and what it comes from."""
+    out, again = request.out, Invocation([word for word in call.arguments if word != "--overwrite"]).command
+    if isinstance(unfinished, KeyboardInterrupt):
+        return f"interrupted; what is finished is kept in {out}. Go on with: {again}", None
+    if unfinished is not None:
+        return f"{unfinished} What is finished is kept in {out}. Mend that, then go on with: {again}", unfinished
+    failed = {ending.name: ending.error for ending in endings if ending.error is not None}
+    if not failed:
+        return None
+    reasons = "; ".join(f"{name} ({_reason(error)})" for name, error in failed.items())
+    message = (
+        f"{len(failed)} of {len(endings)} experiments failed: {reasons}. All else is in {out}. Mend that, then go "
+        f"on with: {again}"
+    )
+    return message, ExceptionGroup("every experiment that failed", list(failed.values()))
+
+
+def _faces(request: ReproduceRequest, display: Display) -> Dataset | None:
     """The images of --faces, if an experiment takes them."""
+    source = request.faces
     if source is None:
         return None
-    if not any(experiment.faces for experiment in chosen):
-        takers = [experiment.name for experiment in registry if experiment.faces]
+    if not any(experiment.faces for experiment in request.chosen):
+        takers = [experiment.name for experiment in request.registry if experiment.faces]
         raise ValueError(
             f"--faces {source} was given, but none of the chosen experiments takes faces ("
             f"{', '.join(takers) or 'none at all'} would): leave it out, or add one of those."
@@ -102,29 +93,24 @@ def _faces(
     return images
 
 
-def _again(call: Invocation) -> str:
-    """The command that goes on: the same, but it does not start again."""
-    return Invocation([word for word in call.arguments if word != "--overwrite"]).command
-
-
 def _reason(error: Exception) -> str:
     return str(error) if isinstance(error, PartsFailedError) else f"{type(error).__name__}: {error}"
 
 
-def _plain(outcome: Outcome) -> dict[str, Any]:
+def _plain(ending: Ending) -> dict[str, Any]:
     return {
-        "name": outcome.name,
-        "status": "complete" if outcome.error is None else "failed",
-        "error": None if outcome.error is None else _reason(outcome.error),
-        "findings": [asdict(finding) for finding in outcome.findings],
-        "files": list(outcome.files),
-        "pieces": outcome.num_pieces,
-        "computed": outcome.num_computed,
-        "seconds": outcome.seconds,
+        "name": ending.name,
+        "status": "complete" if ending.error is None else "failed",
+        "error": None if ending.error is None else _reason(ending.error),
+        "findings": [asdict(finding) for finding in ending.findings],
+        "files": list(ending.files),
+        "pieces": ending.num_pieces,
+        "computed": ending.num_computed,
+        "seconds": ending.seconds,
     }
 
 
-def show_reproduce(summary: dict[str, Any]) -> None:
+def show(summary: dict[str, Any]) -> None:
     """A table of the experiments on a terminal; what did not hold, in full."""
     import typer
 

@@ -10,9 +10,11 @@ import typer
 
 from deepbures._claim import claimed_file
 from deepbures.cli._messages import Invocation, WorkError
+from deepbures.cli._options import Noise
 from deepbures.cli._progress import Display
 from deepbures.cli._show import count
 from deepbures.cli._writers import check_images, check_out, least_bytes, write_file, write_images
+from deepbures.cli.requests import SampleRequest
 from deepbures.datasets import Features
 from deepbures.model import DeepLinearNetwork
 from deepbures.runs import StoredModel, plain, read_model
@@ -89,53 +91,41 @@ def _check_space(out: Path, draws: _Draws) -> None:
         )
 
 
-def run_sample(
-    model: Path,
-    num: int,
-    out: Path,
-    seed: int,
-    *,
-    noise: str | None,
-    as_images: bool,
-    overwrite: bool,
-    call: Invocation,
-    display: Display,
-) -> dict[str, Any]:
-    """Check the arguments, draw and write."""
-    check_out(out, as_images=as_images, overwrite=overwrite)
-    with claimed_file(out):
-        check_out(out, as_images=as_images, overwrite=overwrite)  # another one may have written it meanwhile
-        return _sample(model, num, out, seed, noise=noise, as_images=as_images, call=call, display=display)
+def run(request: SampleRequest, call: Invocation, display: Display) -> dict[str, Any]:
+    """Check what can be checked before the work, draw and write."""
+    check_out(request.out, as_images=request.images, overwrite=request.overwrite)
+    with claimed_file(request.out):
+        # Another one may have written it meanwhile.
+        check_out(request.out, as_images=request.images, overwrite=request.overwrite)
+        return _sample(request, call, display)
 
 
-def _sample(
-    model: Path,
-    num: int,
-    out: Path,
-    seed: int,
-    *,
-    noise: str | None,
-    as_images: bool,
-    call: Invocation,
-    display: Display,
-) -> dict[str, Any]:
+def _sample(request: SampleRequest, call: Invocation, display: Display) -> dict[str, Any]:
+    model, out = request.model, request.out
     stored = read_model(model)
-    noise_variance = _noise_variance(stored, noise, model)
-    if as_images:
+    noise_variance = _noise_variance(stored, request.noise, model)
+    if request.images:
         check_images(stored.features, model)
     doubt = _doubt(stored, model)
     if doubt is not None:
         call.warn(doubt)
     display.stage("sampling")
-    draws = _Draws(stored.network, stored.features, num=num, seed=seed, noise_variance=noise_variance, display=display)
+    draws = _Draws(
+        stored.network,
+        stored.features,
+        num=request.num,
+        seed=request.seed,
+        noise_variance=noise_variance,
+        display=display,
+    )
     _check_space(out, draws)
-    written = write_images(out, draws) if as_images else write_file(out, draws)
+    written = write_images(out, draws) if request.images else write_file(out, draws)
     result = {
         "model": str(model),
         "out": str(out),
-        "num": num,
+        "num": request.num,
         "dim": stored.network.dim,
-        "seed": seed,
+        "seed": request.seed,
         "noise_variance": noise_variance,
         "tau": stored.noise_variance,
         "status": stored.status,
@@ -147,11 +137,11 @@ def _sample(
     return dict(plain(result))
 
 
-def _noise_variance(stored: StoredModel, noise: str | None, model: Path) -> float:
+def _noise_variance(stored: StoredModel, noise: Noise | None, model: Path) -> float:
     """The variance to draw with: the tau of the fit, unless that is not wanted or not known."""
-    if noise == "none":
+    if noise is Noise.none:
         return 0.0
-    if noise == "tau" and stored.noise_variance is None:
+    if noise is Noise.tau and stored.noise_variance is None:
         raise ValueError(
             f"--noise tau was given, but {model} does not say with which tau it was fitted (it was saved without, and "
             "no summary.json of it lies beside it): leave --noise out to draw from N(mean, W Wᵀ)."
@@ -176,7 +166,7 @@ def _doubt(stored: StoredModel, model: Path) -> str | None:
     return None
 
 
-def show_sample(result: dict[str, Any]) -> None:
+def show(result: dict[str, Any]) -> None:
     """One line: how many draws, of what, and where they are."""
     variance = result["noise_variance"]
     if variance:

@@ -92,6 +92,11 @@ def loss_in_words(summary: Mapping[str, Any]) -> str:
     return ", ".join([loss["words"], *(f"{name} {value:g}" for name, value in loss["parameters"].items() if value)])
 
 
+def number(value: float | None, digits: int = 4) -> str:
+    """As on a terminal; in a summary, what is infinite or undefined is None."""
+    return "none" if value is None else f"{value:.{digits}g}"
+
+
 def count(number: int, noun: str) -> str:
     """A number of things, in words that agree with it."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from deepbures.certificates import certify
 from deepbures.experiments._pieces import Finding, Keeper, Piece, compute_all
-from deepbures.experiments._setting import DIM, HORIZON, zipf_target
+from deepbures.experiments._setting import BW, DIM, FROBENIUS, HORIZON, zipf_target
 from deepbures.landscape import rank_k_minimizer
 from deepbures.metric import squared_bures_wasserstein_factors
-from deepbures.model import AbstractLoss, BuresWasserstein, Frobenius, Target, initialize
+from deepbures.model import AbstractLoss, Target, initialize, loss_named
 from deepbures.training import gradient_flow, plateaus
 
 Floats = NDArray[np.float64]
@@ -27,14 +27,14 @@ _SMALL = 1e-3
 _NUM_RECORDS = 120
 
 RUNS: tuple[tuple[str, str, int, float], ...] = (
-    *(("close", "bw", depth, tau) for tau in (0.0, 0.1) for depth in (1, 3, 10)),
-    *(("close", "frobenius", depth, 0.0) for depth in (1, 3, 10)),
-    *(("small", "bw", depth, tau) for tau in (0.0, 0.1) for depth in (2, 3)),
-    ("close", "bw", 100, 0.0),
-    ("small", "bw", 100, 0.0),
+    *(("close", BW, depth, tau) for tau in (0.0, 0.1) for depth in (1, 3, 10)),
+    *(("close", FROBENIUS, depth, 0.0) for depth in (1, 3, 10)),
+    *(("small", BW, depth, tau) for tau in (0.0, 0.1) for depth in (2, 3)),
+    ("close", BW, 100, 0.0),
+    ("small", BW, 100, 0.0),
 )
 """Start, loss, depth and τ of each run."""
-_QUICK = (("close", "bw", 3, 0.0), ("close", "bw", 3, 0.1), ("close", "frobenius", 3, 0.0), ("small", "bw", 3, 0.0))
+_QUICK = (("close", BW, 3, 0.0), ("close", BW, 3, 0.1), ("close", FROBENIUS, 3, 0.0), ("small", BW, 3, 0.0))
 
 _DEEP = 20
 """From this depth on the flow is that of the end-to-end matrix."""
@@ -99,7 +99,7 @@ class Curve:
     @property
     def label(self) -> str:
         """For legends and tables."""
-        name = "BW" if self.loss == "bw" else "Frobenius"
+        name = "BW" if self.loss == BW else "Frobenius"
         smoothing = f", τ = {self.tau:g}" if self.tau else ""
         return f"{self.start}, {name}{smoothing}, depth {self.depth}"
 
@@ -242,7 +242,7 @@ def curves(
     """
     chosen = runs or (_QUICK if quick else RUNS)
     for start, loss, _, _ in chosen:
-        if start not in ("close", "small") or loss not in ("bw", "frobenius"):
+        if start not in ("close", "small") or loss not in (BW, FROBENIUS):
             raise ValueError(
                 f'A run is a start "close" or "small", a loss "bw" or "frobenius", a depth and a tau, but ({start!r}, '
                 f"{loss!r}, …) was given."
@@ -270,7 +270,7 @@ def _curve(start: str, loss: str, depth: int, tau: float, piece: Piece) -> Curve
 
 def _run(start: str, loss_name: str, depth: int, tau: float, seed: int) -> Piece:
     target = zipf_target(SMIN, seed) if start == "close" else Target.from_spectrum(SEPARATED, key=seed)
-    loss: AbstractLoss = BuresWasserstein(tau) if loss_name == "bw" else Frobenius()
+    loss = loss_named(loss_name, tau=tau)
     if start == "close":
         net = initialize((DIM,) * (depth + 1), "close", key=seed, target=target, tau=tau)
         horizon = HORIZON

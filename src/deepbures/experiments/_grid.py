@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from deepbures.experiments._pieces import Finding, Keeper, Piece, compute_all
 from deepbures.experiments._setting import (
+    BW,
     DEPTHS,
     DIM,
+    FROBENIUS,
     HORIZON,
     SMINS,
     STOP,
@@ -28,12 +30,12 @@ from deepbures.experiments._setting import (
     zipf_target,
 )
 from deepbures.landscape import asymptotic_rate, sharpness
-from deepbures.model import AbstractLoss, BuresWasserstein, Frobenius
+from deepbures.model import loss_named
 from deepbures.training._ensemble import end_to_end_flows
 
 Floats = NDArray[np.float64]
 
-LOSSES = ("bw", "frobenius")
+LOSSES = (BW, FROBENIUS)
 _QUICK_DEPTHS = (1, 7, 10, 20, 40, 60, 80, 100)
 _QUICK_TAUS = (0.0, 0.1, 1.0)
 _QUICK_SMINS = (-1.0, 1.0, 3.0, 5.0)
@@ -191,7 +193,7 @@ class Grid:
         )
 
     def _flat(self) -> tuple[Finding, ...]:
-        cells = (self.loss == "bw") & (self.tau > self.smallest_eigenvalue)
+        cells = (self.loss == BW) & (self.tau > self.smallest_eigenvalue)
         if not cells.any():
             return ()
         clipped, asked = cells & self.clipped, cells & ~self.clipped
@@ -261,7 +263,7 @@ def grid(
     cells: list[tuple[str, float, float, bool]] = []
     for loss, smin, tau in itertools.product(names, chosen_smins, chosen_taus):
         cells.append((loss, smin, tau, True))
-        if loss == "bw" and usable_tau(tau, zipf_target(smin, seed)) < tau:
+        if loss == BW and usable_tau(tau, zipf_target(smin, seed)) < tau:
             cells.append((loss, smin, tau, False))
     thunks = {
         name_of(loss, smin, tau, "" if clip else "-asked"): partial(_cell, loss, smin, tau, clip, chosen_depths, seed)
@@ -286,7 +288,7 @@ def _cell(loss: str, smin: float, tau: float, clip: bool, depths: tuple[int, ...
     usable = usable_tau(tau, target)
     start = close_start(target, usable, seed)
     used = usable if clip else tau
-    objective: AbstractLoss = BuresWasserstein(used) if loss == "bw" else Frobenius()
+    objective = loss_named(loss, tau=used if loss == BW else 0.0)
     fastest = np.array([float(sharpness(target, DIM, objective, depth=depth)) for depth in depths])
     predicted = np.array([float(asymptotic_rate(target, DIM, objective, depth=depth)) for depth in depths])
     runs = end_to_end_flows(

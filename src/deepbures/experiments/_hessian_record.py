@@ -7,10 +7,11 @@ from numpy.typing import NDArray
 
 from deepbures.experiments._hessian_parts import BlowUp, Curvatures, Floats, Models, Paths
 from deepbures.experiments._pieces import Finding
+from deepbures.experiments._setting import BW, FROBENIUS
 
 Row = dict[str, float | int | str]
 
-LOSSES = ("bw", "frobenius")
+LOSSES = (BW, FROBENIUS)
 ORDERS = ("swap", "loss")
 KINDS = ("straight", "bures")
 DIRECTIONS = ("exchange", "scale")

@@ -121,7 +121,7 @@ def hessians(
     default = 10 if quick else 100
     num = check_integer(default if num_targets is None else num_targets, "num_targets", 1)
     first_seed = 1000 * check_integer(seed, "seed", 0, 10**12)
-    problem = _Problem(n, k, num_layers, float(tau), first_seed)
+    problem = _Asked(n, k, num_layers, float(tau), first_seed)
     shown = min(_SHOWN_QUICK if quick else _SHOWN, num)
     pieces: dict[str, Callable[[], Piece]] = {}
     for start in range(0, num, _BLOCK):
@@ -138,7 +138,7 @@ def hessians(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Problem:
+class _Asked:
     dim: int
     rank: int
     depth: int
@@ -191,7 +191,7 @@ def _thunk(compute: Callable[..., Piece], *arguments: Any) -> Callable[[], Piece
     return lambda: compute(*arguments)
 
 
-def _spectra(problem: _Problem, block: range) -> Piece:
+def _spectra(problem: _Asked, block: range) -> Piece:
     piece: dict[str, list[Any]] = {"eigenvalues": []}
     for number in block:
         target = problem.target(number)
@@ -215,7 +215,7 @@ def _spectra(problem: _Problem, block: range) -> Piece:
     return {name: np.array(entries) for name, entries in piece.items()}
 
 
-def _check(problem: _Problem, number: int) -> Piece:
+def _check(problem: _Asked, number: int) -> Piece:
     target = problem.target(number)
     piece: dict[str, list[float]] = {}
     for name, loss in problem.losses.items():
@@ -231,7 +231,7 @@ def _check(problem: _Problem, number: int) -> Piece:
     return {name: np.array(errors) for name, errors in piece.items()}
 
 
-def _paths(problem: _Problem, number: int) -> Piece:
+def _paths(problem: _Asked, number: int) -> Piece:
     target = problem.target(number)
     values = np.asarray(target.eigenvalues)
     normal = np.random.default_rng([problem.first_seed, number]).standard_normal
@@ -256,7 +256,7 @@ def _paths(problem: _Problem, number: int) -> Piece:
     return piece
 
 
-def _models(problem: _Problem, number: int) -> Piece:
+def _models(problem: _Asked, number: int) -> Piece:
     target = problem.target(number)
     basis = np.asarray(target.spectrum(problem.dim)[1])
     fractions = np.linspace(-1.0, 1.0, 101)
@@ -294,7 +294,7 @@ def _entry(spectrum: HessianSpectrum, direction: str, first: int, second: int) -
     return float(spectrum.values[of_kind].item())
 
 
-def _blow_up(problem: _Problem, num: int) -> Piece:
+def _blow_up(problem: _Asked, num: int) -> Piece:
     target, k = problem.target(0), problem.rank
     values = np.asarray(target.eigenvalues)
     inside, outside = values[k - 1], values[k]
@@ -335,7 +335,7 @@ def _least(w: Floats, target: Target, loss: AbstractLoss) -> float:
 # ----------------------------------------------------------------------------------------------------------- the record
 
 
-def _assemble(problem: _Problem, done: dict[str, Piece]) -> Hessians:
+def _assemble(problem: _Asked, done: dict[str, Piece]) -> Hessians:
     def parts(kind: str) -> list[Piece]:
         return [piece for key, piece in done.items() if key.startswith(f"{kind}-")]
 

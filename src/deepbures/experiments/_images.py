@@ -97,7 +97,7 @@ def images(
         check_integer(rank, "rank", 1)
     check_integer(depth, "depth", 1)
     check_number(tau, "tau")
-    problem = _Problem(data, image_shape, rank, depth, float(tau), quick, check_integer(seed, "seed", 0, 2**63 - 1))
+    problem = _Asked(data, image_shape, rank, depth, float(tau), quick, check_integer(seed, "seed", 0, 2**63 - 1))
     pieces: dict[str, Callable[[], Piece]] = {"data": problem.describe}
     for solver in _chosen(solvers, quick):
         pieces[f"solver={solver}"] = functools.partial(problem.train, solver)
@@ -119,7 +119,7 @@ def _chosen(solvers: Sequence[str] | None, quick: bool) -> tuple[str, ...]:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Problem:
+class _Asked:
     """What is fitted to what. The data are loaded, and decomposed, when the first piece that needs them is computed."""
 
     source: Any

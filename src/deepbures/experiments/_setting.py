@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from deepbures._checks import check_integer, check_number
 from deepbures.datasets import load_dataset
 from deepbures.metric import squared_bures_wasserstein_factors
-from deepbures.model import Target, perturbed_minimizers
+from deepbures.model import LossName, Target, perturbed_minimizers
 
 Floats = NDArray[np.float64]
 
+BW, FROBENIUS = LossName.bw.value, LossName.frobenius.value
+"""The two losses of the paper."""
 DIM = 20
 DEPTHS = (1, 7, *range(10, 101, 5))
 TAUS = (0.0, 0.1, 0.5, 1.0)

@@ -10,13 +10,14 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from deepbures.experiments import Descent, Grid
+from deepbures.model import LossName
 from deepbures.plot._style import GRID, INK, MUTED, RUN, TARGET, THEORY, Floats, drawing, log_scale
 
-_NAMES = {"bw": "Bures-Wasserstein", "frobenius": "Frobenius"}
+_NAMES: dict[str, str] = {LossName.bw: "Bures-Wasserstein", LossName.frobenius: "Frobenius"}
 _COLORS = (RUN, THEORY, TARGET, INK)
 
 
-def plot_slopes(record: Grid, *, loss: str = "bw", ratio: bool = False) -> Figure:
+def plot_slopes(record: Grid, *, loss: str = LossName.bw.value, ratio: bool = False) -> Figure:
     """Slopes −d log10(L − L*)/dt as maps over depth and smallest eigenvalue, one panel for each τ.
 
     Crossed out: cells that do not come down to 10^−3.5 by the horizon (or, where the ratio is shown, have no predicted
@@ -48,7 +49,9 @@ def plot_slopes(record: Grid, *, loss: str = "bw", ratio: bool = False) -> Figur
     >>> figure.axes[0].get_title(loc="left")
     'τ = 0'
     """
-    chosen = (record.loss == loss) & ((record.tau <= record.smallest_eigenvalue) | record.clipped | (loss != "bw"))
+    chosen = (record.loss == loss) & (
+        (record.tau <= record.smallest_eigenvalue) | record.clipped | (loss != LossName.bw)
+    )
     if not chosen.any():
         raise ValueError(f"record must hold runs of the loss {loss!r}, but has none.")
     taus = np.unique(record.tau[chosen])
@@ -74,7 +77,7 @@ def plot_slopes(record: Grid, *, loss: str = "bw", ratio: bool = False) -> Figur
         marks: list[Any] = []
         if not np.isfinite(values[chosen]).all():
             marks.append(Line2D([], [], marker="x", ls="", color=MUTED, ms=4, mew=0.8, label="no slope"))
-        if loss == "bw" and record.clipped[chosen].any():
+        if loss == LossName.bw and record.clipped[chosen].any():
             marks.append(Patch(fill=False, edgecolor=THEORY, linewidth=1.3, label="τ clipped to λₙ"))
         if marks:
             figure.legend(handles=marks, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
@@ -95,7 +98,7 @@ def _map(axes: Axes, record: Grid, values: Floats, at: Any, norm: Any) -> Any:
     clipped = np.zeros(cells.shape, bool)
     for i in np.flatnonzero(at):
         row, column = np.searchsorted(levels, record.smallest_eigenvalue[i]), np.searchsorted(depths, record.depth[i])
-        cells[row, column], clipped[row, column] = values[i], record.clipped[i] and record.loss[i] == "bw"
+        cells[row, column], clipped[row, column] = values[i], record.clipped[i] and record.loss[i] == LossName.bw
     mesh = axes.pcolormesh(np.arange(depths.size), np.arange(levels.size), cells, norm=norm, cmap="viridis", zorder=2)
     for row, column in np.argwhere(~np.isfinite(cells)):
         axes.plot(column, row, "x", color=MUTED, ms=4, mew=0.8, zorder=3)
@@ -133,7 +136,7 @@ def plot_slopes_by_depth(record: Grid) -> Figure:
         for column, loss in enumerate(losses):
             axes = figure.add_subplot(1, len(losses), column + 1)
             base = (record.loss == loss) & (record.tau == record.tau[record.loss == loss].min())
-            base &= ~record.clipped | (loss != "bw")
+            base &= ~record.clipped | (loss != LossName.bw)
             levels = np.unique(record.smallest_eigenvalue[base])
             for number, level in enumerate(levels[np.linspace(0, levels.size - 1, min(4, levels.size)).astype(int)]):
                 at = base & (record.smallest_eigenvalue == level)

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
 from deepbures.experiments import Hessians
+from deepbures.model import LossName
 from deepbures.plot._style import (
     GRID,
     INK,
@@ -21,7 +22,10 @@ from deepbures.plot._style import (
     log_scale,
 )
 
-_NAMES = {"bw": ("BW, τ = {tau:g}", RUN, "-"), "frobenius": ("Frobenius", THEORY, "--")}
+_NAMES: dict[str, tuple[str, str, str]] = {
+    LossName.bw: ("BW, τ = {tau:g}", RUN, "-"),
+    LossName.frobenius: ("Frobenius", THEORY, "--"),
+}
 _QUANTITIES = {
     "smallest": "λ_min",
     "largest": "λ_max",
@@ -176,7 +180,7 @@ def plot_quadratic_models(record: Hessians, *, target: int = 0) -> Figure:
                 for loss, name, color, style in _losses(record):
                     models = record.models[loss]
                     axes.plot(models.fractions, models.rise[at], style, color=color, lw=1.7, label=name)
-                models = record.models["bw"]
+                models = record.models[LossName.bw]
                 axes.plot(models.fractions, models.model[at], ":", color=INK, lw=1.5, label="second-order model")
                 if row == 0:
                     axes.set_title("minimizer, i = 0" if i == 0 else f"i = {i}")

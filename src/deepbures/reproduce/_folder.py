@@ -23,7 +23,7 @@ _COMMAND = "deepbures reproduce"
 
 
 @dataclass(frozen=True)
-class Request:
+class Options:
     """The options that determine results: all pieces in a folder are of one request.
 
     Attributes
@@ -80,12 +80,12 @@ class Folder:
     --------
     >>> import tempfile
     >>> from pathlib import Path
-    >>> from deepbures.reproduce._folder import Folder, Request
+    >>> from deepbures.reproduce import Folder, Options
     >>> with tempfile.TemporaryDirectory() as parent:
     ...     folder = Folder(Path(parent) / "results", registry=())
-    ...     folder.prepare(Request(quick=True, seed=0), overwrite=False)
-    ...     folder.begin(Request(quick=True, seed=0), again=())
-    ...     folder.prepare(Request(quick=True, seed=1), overwrite=False)
+    ...     folder.prepare(Options(quick=True, seed=0), overwrite=False)
+    ...     folder.begin(Options(quick=True, seed=0), again=())
+    ...     folder.prepare(Options(quick=True, seed=1), overwrite=False)
     Traceback (most recent call last):
         ...
     ValueError: .../results holds results of other options (seed was 0, now 1): repeat those to go on, choose another \
@@ -101,7 +101,7 @@ class Folder:
 
     # ------------------------------------------------------------------ before the work
 
-    def prepare(self, request: Request, *, overwrite: bool) -> None:
+    def prepare(self, request: Options, *, overwrite: bool) -> None:
         """Make the folder, or check that it is ours and may be used; nothing in it is changed.
 
         Two processes in one folder would mix their results: the caller has claimed it (`deepbures._claim`).
@@ -121,7 +121,7 @@ class Folder:
         # Which says so if it is a file, or cannot be written to.
         RunFolder(self.path).prepare(overwrite=True, resume=False)
 
-    def _check(self, request: Request, *, overwrite: bool) -> None:
+    def _check(self, request: Options, *, overwrite: bool) -> None:
         others = [name for name in contents(self.path) if name != f".{REQUEST}.tmp"]
         if not others:
             return
@@ -144,7 +144,7 @@ class Folder:
         content = _read_json(self.path / REQUEST)
         return content if content is not None and content.pop("command", None) == _COMMAND else None
 
-    def begin(self, request: Request, *, again: Sequence[Experiment]) -> None:
+    def begin(self, request: Options, *, again: Sequence[Experiment]) -> None:
         """Remove what is to be computed again, which is everything where the options differ, and say what is asked."""
         kept = self._request()
         if kept is not None and _differing(kept, request):
@@ -192,7 +192,7 @@ class Folder:
             return None
 
 
-def _differing(kept: dict[str, Any], request: Request) -> list[tuple[str, Any, Any]]:
+def _differing(kept: dict[str, Any], request: Options) -> list[tuple[str, Any, Any]]:
     """(name, what it was, what it is now) of each option that is not the same."""
     asked = asdict(request)
     return [(name, kept.get(name), value) for name, value in asked.items() if kept.get(name) != value]

@@ -111,7 +111,7 @@ class FolderKeeper:
     >>> from pathlib import Path
     >>> import numpy as np
     >>> from deepbures.cli._progress import Display
-    >>> from deepbures.reproduce._keeper import FolderKeeper
+    >>> from deepbures.reproduce import FolderKeeper
     >>> pieces = {"depth=1": lambda: {"rate": np.array(2.0)}}
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     for _ in range(2):

@@ -8,7 +8,7 @@ from typing import Any
 from deepbures._html import inline_svg, render
 from deepbures.experiments import Finding
 from deepbures.plot import format_number
-from deepbures.reproduce._folder import Complete, Request
+from deepbures.reproduce._folder import Complete, Options
 from deepbures.reproduce._registry import Experiment
 
 # Longer tables are folded, and their first rows shown: the file holds them all.
@@ -18,14 +18,14 @@ _MARKS = {True: ("held", "held"), False: ("did not hold", "failed"), None: ("sho
 """Words and class for whether a statement held."""
 
 
-def render_index(complete: Sequence[Complete], request: Request, registry: Sequence[Experiment]) -> str:
+def render_index(complete: Sequence[Complete], request: Options, registry: Sequence[Experiment]) -> str:
     """The page as text: the same files give the same text, whenever and in whatever order they came about.
 
     Parameters
     ----------
     complete : sequence of Complete
         What to show.
-    request : Request
+    request : Options
         What it was asked for.
     registry : sequence of Experiment
         All experiments there are, to name those that are not shown.
@@ -50,7 +50,7 @@ def render_index(complete: Sequence[Complete], request: Request, registry: Seque
     )
 
 
-def _lead(request: Request, registry: Sequence[Experiment], shown: Sequence[str]) -> str:
+def _lead(request: Options, registry: Sequence[Experiment], shown: Sequence[str]) -> str:
     number = f"{len(shown)} of {len(registry)} experiments" if len(shown) < len(registry) else "All experiments"
     faces = f", faces {request.faces[:12]}…" if request.faces else ""
     return f"{number}, computed with seed {request.seed}{faces}."
@@ -87,7 +87,7 @@ def tally(findings: Iterable[Finding]) -> str:
     Examples
     --------
     >>> from deepbures.experiments import Finding
-    >>> from deepbures.reproduce._page import tally
+    >>> from deepbures.reproduce import tally
     >>> tally([Finding("", True, ""), Finding("", False, ""), Finding("", None, "")])
     '1 of 2, 1 shown only'
     """
@@ -97,7 +97,7 @@ def tally(findings: Iterable[Finding]) -> str:
     return ", ".join(part for part in (decided, f"{shown} shown only" if shown else "") if part) or "none"
 
 
-def _command(request: Request, names: Sequence[str]) -> str:
+def _command(request: Options, names: Sequence[str]) -> str:
     faces = ["--faces", "PATH"] if request.faces else []
     quick = ["--quick"] if request.quick else []
     return " ".join(["deepbures", "reproduce", *names, "--seed", str(request.seed), *quick, *faces])

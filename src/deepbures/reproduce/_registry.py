@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from deepbures._loss_names import LossName
 from deepbures.reproduce._names import check_file_name
 
 
@@ -134,7 +135,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
                 "slopes_frobenius.svg",
                 "Frobenius: the same; τ matters for the start only.",
                 f"{_PLOT}plot_slopes",
-                {"loss": "frobenius"},
+                {"loss": LossName.frobenius.value},
             ),
             Drawing(
                 "ratio_bw.svg",

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from deepbures.datasets import Dataset
 from deepbures.experiments import Finding
 from deepbures.plot import to_svg
-from deepbures.reproduce._folder import FINDINGS, INDEX, PIECES, TIMING, Folder, Request
+from deepbures.reproduce._folder import FINDINGS, INDEX, PIECES, TIMING, Folder, Options
 from deepbures.reproduce._keeper import FolderKeeper, PartsFailedError, UnwritableError, Watcher, write_text
 from deepbures.reproduce._names import check_file_name
 from deepbures.reproduce._page import render_index
@@ -26,7 +26,7 @@ from deepbures.runs import environment, plain
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Ending:
     """How one experiment ended.
 
     Attributes
@@ -71,7 +71,7 @@ class Plan:
     ----------
     chosen : tuple of Experiment
         The experiments to run.
-    request : Request
+    request : Options
         The options that determine results.
     faces : Dataset or None
         For the experiments that take it.
@@ -80,7 +80,7 @@ class Plan:
     """
 
     chosen: tuple[Experiment, ...]
-    request: Request
+    request: Options
     faces: Dataset | None
     workers: int
 
@@ -90,7 +90,7 @@ def run(
     folder: Folder,
     watcher: Watcher,
     warn: Callable[[str], None],
-    outcomes: list[Outcome],
+    endings: list[Ending],
     *,
     overwrite: bool,
 ) -> None:
@@ -106,7 +106,7 @@ def run(
         Is told what goes on.
     warn : callable
         Is told of damaged files.
-    outcomes : list of Outcome
+    endings : list of Ending
         Is filled with one for each experiment that ended: whoever interrupts this has those before.
     overwrite : bool
         Compute again what is there.
@@ -121,7 +121,7 @@ def run(
     # The pieces share the cores, so each has one; and what BLAS computes does not depend on who else computes.
     with threadpool_limits(1, user_api="blas"):
         for job in jobs:
-            outcomes.append(_run_one(job, plan, folder.of(job.experiment), watcher, warn))
+            endings.append(_run_one(job, plan, folder.of(job.experiment), watcher, warn))
             text = render_index(folder.complete(), plan.request, folder.registry)
             write_text(folder.path / INDEX, text)
 
@@ -134,7 +134,7 @@ def _job(experiment: Experiment) -> _Job:
     return _Job(experiment, functools.partial(resolve(experiment.function), **experiment.arguments), drawings)
 
 
-def _run_one(job: _Job, plan: Plan, folder: Path, watcher: Watcher, warn: Callable[[str], None]) -> Outcome:
+def _run_one(job: _Job, plan: Plan, folder: Path, watcher: Watcher, warn: Callable[[str], None]) -> Ending:
     name = job.experiment.name
     watcher.stage(name)
     begun = time.perf_counter()
@@ -159,7 +159,7 @@ def _run_one(job: _Job, plan: Plan, folder: Path, watcher: Watcher, warn: Callab
         timing = {"seconds": seconds, "pieces": keeper.seconds, "workers": plan.workers, **environment()}
         write_text(folder / TIMING, _json(timing))
         files.append(TIMING)
-    return Outcome(name, findings, tuple(files), len(keeper.seconds), keeper.computed, seconds, error)
+    return Ending(name, findings, tuple(files), len(keeper.seconds), keeper.computed, seconds, error)
 
 
 def _plain(finding: Finding) -> Finding:
