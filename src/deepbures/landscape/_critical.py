@@ -176,8 +176,8 @@ def _index_range(morse_index: int | tuple[int, int] | None) -> tuple[int, int] |
     span = (morse_index, morse_index) if np.ndim(morse_index) == 0 else morse_index
     if not isinstance(span, Sequence) or len(span) != 2:
         raise ValueError(f"morse_index must be a whole number or a pair (lowest, highest), but is {morse_index!r}.")
-    low, high = (check_integer(end, "morse_index", 0) for end in span)
-    return low, check_integer(high, "morse_index", low, why=" (the lower end)")
+    lowest, highest = (check_integer(end, "morse_index", 0) for end in span)
+    return lowest, check_integer(highest, "morse_index", lowest, why=" (the lower end)")
 
 
 def _bound(max_value: float) -> float:

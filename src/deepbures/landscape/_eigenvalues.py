@@ -120,7 +120,7 @@ def geometric_sum(a: Array, b: Array, depth: int) -> Array:
     With A ≥ B and x = ln(A/B)/N it is A^{(N−1)/N} (1 − e^{−Nx}) / (1 − e^{−x}), and N A^{(N−1)/N} for A = B.
     """
     xp = namespace(a, b)
-    high, low = xp.maximum(a, b), xp.minimum(a, b)
-    step = xp.log(high / low) / depth
+    larger, smaller = xp.maximum(a, b), xp.minimum(a, b)
+    step = xp.log(larger / smaller) / depth
     terms = xp.where(step > 0, xp.expm1(-depth * step) / xp.expm1(-xp.where(step > 0, step, 1.0)), float(depth))
-    return high ** ((depth - 1) / depth) * terms
+    return larger ** ((depth - 1) / depth) * terms

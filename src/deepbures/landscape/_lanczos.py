@@ -184,9 +184,9 @@ def hessian_extremes(
             ends.append(
                 (float(values[column]), vector, float(np.linalg.norm(product(vector) - values[column] * vector)))
             )
-    (low, low_vector, low_residual), (high, high_vector, high_residual) = ends
+    (smallest, first, first_residual), (largest, last, last_residual) = ends
     return HessianExtremes(
-        low, high, low_residual, high_residual, _split(low_vector, weights), _split(high_vector, weights), count
+        smallest, largest, first_residual, last_residual, _split(first, weights), _split(last, weights), count
     )
 
 

@@ -133,8 +133,8 @@ def loss_along_path(
     --------
     >>> import deepbures as db
     >>> target, loss = db.Target.from_spectrum([4.0, 1.0]), db.BuresWasserstein()
-    >>> low, high = db.critical_points(target, 1, loss)
-    >>> profile = db.loss_along_path(high, low, target, loss)
+    >>> minimizer, saddle = db.critical_points(target, 1, loss)
+    >>> profile = db.loss_along_path(saddle, minimizer, target, loss)
     >>> profile.losses[[0, -1]].round(12).tolist(), bool(profile.barrier < 1e-12)
     ([4.0, 1.0], True)
     """

@@ -96,7 +96,7 @@ def _decide(groups: Groups, size: int, max_deficit: float, inversions: tuple[int
     # Each group's counts, and which partial choice of the groups before each row continues.
     history: list[tuple[Ints, Ints]] = []
     before = 0
-    low, high = inversions
+    fewest, most = inversions
     for group_size, gain in zip(groups.sizes.tolist(), groups.gains.tolist(), strict=True):
         options: Ints = np.arange(group_size + 1)
         new = taken[:, None] + options
@@ -109,7 +109,7 @@ def _decide(groups: Groups, size: int, max_deficit: float, inversions: tuple[int
         )
         passed: Ints = inverted[:, None] + options * (before - taken)[:, None]
         holes = start - new
-        keep = possible & (value <= max_deficit) & (passed + holes * np.maximum(rest, 0) <= high)
+        keep = possible & (value <= max_deficit) & (passed + holes * np.maximum(rest, 0) <= most)
         parent, number = np.nonzero(keep)
         if len(parent) > limit:
             return None
@@ -122,7 +122,7 @@ def _decide(groups: Groups, size: int, max_deficit: float, inversions: tuple[int
         parent, number = history[column]
         counts[:, column] = number[rows]
         rows = parent[rows]
-    keep = inverted >= low
+    keep = inverted >= fewest
     return Choices(counts[keep], np.maximum(best[size] - gained[keep], 0.0), inverted[keep])
 
 
@@ -136,21 +136,21 @@ def best_choices(groups: Groups, inversions: dict[int, tuple[int, int]], num: in
     gains = np.concatenate([[0.0], np.cumsum(np.repeat(groups.gains, groups.sizes))])
     sizes = [r for r in inversions if r <= groups.total]
     top = max((float(gains[r]) for r in sizes), default=0.0)
-    limit, low, high = max(8 * num, 4096), 0.0, math.inf
+    limit, too_tight, too_wide = max(8 * num, 4096), 0.0, math.inf
     every = float(gains[-1])
     bound = max(1e-6 * every, np.finfo(float).tiny)
     while True:
         found = _all_within(groups, {r: (bound - (top - float(gains[r])), inversions[r]) for r in sizes}, limit)
         if found is None:
-            high = bound
+            too_wide = bound
         elif sum(len(part.deficits) for part in found.values()) >= num or bound >= every:
             return found
         else:
-            low = bound
-        bound = min(2 * bound, every) if math.isinf(high) else (low + high) / 2
-        if not low < bound < high:
+            too_tight = bound
+        bound = min(2 * bound, every) if math.isinf(too_wide) else (too_tight + too_wide) / 2
+        if not too_tight < bound < too_wide:
             # Ties: as many as there are.
-            limit, bound, high = 4 * limit, high, math.inf
+            limit, bound, too_wide = 4 * limit, too_wide, math.inf
 
 
 def _all_within(

@@ -26,11 +26,11 @@ class ExactModes(AbstractModes):
         return False
 
     def value(self, eigenvalue: Array, square: Array) -> Array:
-        """(√λ − √m)²."""
+        """The value h = (√λ − √m)²."""
         return _squared_difference(eigenvalue, square)
 
     def slope(self, eigenvalue: Array, square: Array) -> Array:
-        """1 − √(λ/m); 1 for λ = 0, and minus infinity for m = 0 < λ."""
+        """The slope h' = 1 − √(λ/m); 1 for λ = 0, and minus infinity for m = 0 < λ."""
         xp = namespace(eigenvalue, square)
         positive = square > 0
         at_zero = xp.where(eigenvalue > 0, -xp.inf, 1 + 0 * eigenvalue)
@@ -38,39 +38,39 @@ class ExactModes(AbstractModes):
         return xp.where(positive, (root - xp.sqrt(eigenvalue)) / root, at_zero)
 
     def curvature(self, eigenvalue: Array, square: Array) -> Array:
-        """½ √λ m^{−3/2}."""
+        """The curvature h'' = ½ √λ m^{−3/2}."""
         return namespace(eigenvalue, square).sqrt(eigenvalue / square) / (2 * square)
 
     def coupling(self, first: Array, second: Array, first_square: Array, second_square: Array) -> Array:
-        """√(λ_i λ_j) / (√(m_i m_j) (√(λ_i m_i) + √(λ_j m_j)))."""
+        """The coupling q = √(λ_i λ_j) / (√(m_i m_j) (√(λ_i m_i) + √(λ_j m_j)))."""
         return _coupling(first, second, first_square, second_square)
 
     def cost(self, eigenvalue: Array) -> Array:
-        """λ."""
+        """The value of a mode that is not used, λ."""
         return eigenvalue
 
     def used(self, eigenvalue: Array) -> Array:
-        """λ."""
+        """A used mode rests at m* = λ."""
         return eigenvalue
 
     def threshold(self) -> Array:
-        """0."""
+        """Modes must exceed 0."""
         return 0.0
 
     def rest(self, eigenvalue: Array) -> Array:
-        """0."""
+        """The value of a used mode, 0."""
         return 0 * eigenvalue
 
     def exchange(self, outside: Array, inside: Array) -> Array:
-        """2 (1 − λ_i / λ_j): what the general formula, a difference of infinities here, tends to."""
+        """The eigenvalue 2 (1 − λ_i / λ_j): what the general formula, a difference of infinities here, tends to."""
         return 2 * (inside - outside) / inside
 
     def pair(self, first: Array, second: Array) -> Array:
-        """2."""
+        """The Hessian eigenvalue 2."""
         return 2 + 0 * (first + second)
 
     def scale(self, inside: Array) -> Array:
-        """2."""
+        """The Hessian eigenvalue 2."""
         return 2 + 0 * inside
 
 
@@ -83,58 +83,58 @@ class SmoothedModes(AbstractModes):
 
     @property
     def is_smooth(self) -> bool:
-        """Yes."""
+        """Smooth at m = 0 too."""
         return True
 
     def value(self, eigenvalue: Array, square: Array) -> Array:
-        """(√λ − √s)²."""
+        """The value h = (√λ − √s)²."""
         return _squared_difference(eigenvalue, square + self._tau(eigenvalue))
 
     def slope(self, eigenvalue: Array, square: Array) -> Array:
-        """1 − √(λ/s), as (s − λ) / (s + √(λs))."""
+        """The slope h' = 1 − √(λ/s), as (s − λ) / (s + √(λs))."""
         level = square + self._tau(eigenvalue)
         sqrt = namespace(eigenvalue, level).sqrt
         return (level - eigenvalue) / (level + sqrt(eigenvalue) * sqrt(level))
 
     def curvature(self, eigenvalue: Array, square: Array) -> Array:
-        """½ √λ s^{−3/2}."""
+        """The curvature h'' = ½ √λ s^{−3/2}."""
         level = square + self._tau(eigenvalue)
         return namespace(eigenvalue, level).sqrt(eigenvalue / level) / (2 * level)
 
     def coupling(self, first: Array, second: Array, first_square: Array, second_square: Array) -> Array:
-        """√(λ_i λ_j) / (√(s_i s_j) (√(λ_i s_i) + √(λ_j s_j)))."""
+        """The coupling q = √(λ_i λ_j) / (√(s_i s_j) (√(λ_i s_i) + √(λ_j s_j)))."""
         tau = self._tau(first)
         return _coupling(first, second, first_square + tau, second_square + tau)
 
     def cost(self, eigenvalue: Array) -> Array:
-        """(√λ − √τ)²."""
+        """The value of a mode that is not used, (√λ − √τ)²."""
         xp = namespace(eigenvalue, self.tau)
         return (xp.sqrt(eigenvalue) - xp.sqrt(self._tau(eigenvalue))) ** 2
 
     def used(self, eigenvalue: Array) -> Array:
-        """λ − τ."""
+        """A used mode rests at m* = λ − τ."""
         return eigenvalue - self._tau(eigenvalue)
 
     def threshold(self) -> Array:
-        """τ."""
+        """Modes must exceed τ."""
         return self.tau
 
     def rest(self, eigenvalue: Array) -> Array:
-        """0."""
+        """The value of a used mode, 0."""
         return 0 * eigenvalue
 
     def exchange(self, outside: Array, inside: Array) -> Array:
-        """2 (λ_j − λ_i) / (λ_j + √(λ_i τ)): the general formula without its cancellation for small τ."""
+        """The eigenvalue 2 (λ_j − λ_i) / (λ_j + √(λ_i τ)): the general formula without cancellation for small τ."""
         # Not the root of λ_i τ, which leaves the range of floating point where neither root does.
         sqrt = namespace(outside, self.tau).sqrt
         return 2 * (inside - outside) / (inside + sqrt(outside) * sqrt(self._tau(outside)))
 
     def pair(self, first: Array, second: Array) -> Array:
-        """2 (λ_j + λ_j' − 2τ) / (λ_j + λ_j')."""
+        """The Hessian eigenvalue 2 (λ_j + λ_j' − 2τ) / (λ_j + λ_j')."""
         return 2 * (first + second - 2 * self._tau(first)) / (first + second)
 
     def scale(self, inside: Array) -> Array:
-        """2 (λ_j − τ) / λ_j."""
+        """The Hessian eigenvalue 2 (λ_j − τ) / λ_j."""
         return self.pair(inside, inside)
 
     def _tau(self, like: Array) -> Array:

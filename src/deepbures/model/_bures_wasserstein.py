@@ -104,7 +104,7 @@ class BuresWasserstein(AbstractSpectralLoss):
 
     @property
     def noise_variance(self) -> float:
-        """τ."""
+        """The smoothing τ."""
         return float(self.tau)
 
     @property

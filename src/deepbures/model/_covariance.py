@@ -27,7 +27,7 @@ class AbstractCovariance(eqx.Module):
     @property
     @abstractmethod
     def dim(self) -> int:
-        """N."""
+        """Number of dimensions n."""
 
     @property
     @abstractmethod
@@ -47,7 +47,7 @@ class AbstractCovariance(eqx.Module):
     @property
     @abstractmethod
     def trace(self) -> Array:
-        """Tr Σ0."""
+        """The trace of Σ0."""
 
     @abstractmethod
     def matmul(self, w: Array) -> Array:
@@ -162,7 +162,33 @@ def _complete_basis(basis: Array, k: int) -> Array:
     return xp.concatenate([basis, orthonormal], axis=-1)
 
 
-class MatrixCovariance(AbstractCovariance):
+class AbstractProductCovariance(AbstractCovariance):
+    """Σ0 known through products only, and its trace."""
+
+    total: eqx.AbstractVar[Array]
+
+    @property
+    def rank_bound(self) -> int:
+        return 0
+
+    @property
+    def trace(self) -> Array:
+        return self.total
+
+    def spectrum(self, k: int) -> tuple[Array, Array]:
+        return _lanczos(self, k)
+
+    def eigenvalues(self) -> None:
+        return None
+
+    def coordinates(self, *matrices: Array) -> None:
+        return None
+
+    def factor(self) -> None:
+        return None
+
+
+class MatrixCovariance(AbstractProductCovariance):
     """Σ0 as a dense matrix, too large to be decomposed unasked; its trace and squared norm are known."""
 
     matrix: Array
@@ -177,14 +203,6 @@ class MatrixCovariance(AbstractCovariance):
     def batch_shape(self) -> tuple[int, ...]:
         return tuple(self.matrix.shape[:-2])
 
-    @property
-    def rank_bound(self) -> int:
-        return 0
-
-    @property
-    def trace(self) -> Array:
-        return self.total
-
     def matmul(self, w: Array) -> Array:
         return self.matrix @ w
 
@@ -195,15 +213,6 @@ class MatrixCovariance(AbstractCovariance):
     def squared_norm(self) -> Array:
         return self.square
 
-    def spectrum(self, k: int) -> tuple[Array, Array]:
-        return _lanczos(self, k)
-
-    def eigenvalues(self) -> None:
-        return None
-
-    def coordinates(self, *matrices: Array) -> None:
-        return None
-
     def decomposed(self) -> SpectralCovariance:
         """By an eigendecomposition of the n×n matrix; eigenvalues below its rounding are zero."""
         matrix = np.asarray(self.matrix)
@@ -211,11 +220,8 @@ class MatrixCovariance(AbstractCovariance):
         kept = without_noise(values, self.dim * float(np.finfo(matrix.dtype).eps))
         return SpectralCovariance(vectors.astype(matrix.dtype), kept.astype(matrix.dtype))
 
-    def factor(self) -> None:
-        return None
 
-
-class OperatorCovariance(AbstractCovariance):
+class OperatorCovariance(AbstractProductCovariance):
     """Σ0 as a function w ↦ Σ0 w."""
 
     operator: Callable[[Array], Array]
@@ -235,14 +241,6 @@ class OperatorCovariance(AbstractCovariance):
     def batch_shape(self) -> tuple[int, ...]:
         return ()
 
-    @property
-    def rank_bound(self) -> int:
-        return 0
-
-    @property
-    def trace(self) -> Array:
-        return self.total
-
     def matmul(self, w: Array) -> Array:
         return self.operator(w)
 
@@ -259,19 +257,7 @@ class OperatorCovariance(AbstractCovariance):
             total = total + (jnp.asarray(self.operator(block)) ** 2).sum()
         return total
 
-    def spectrum(self, k: int) -> tuple[Array, Array]:
-        return _lanczos(self, k)
-
-    def eigenvalues(self) -> None:
-        return None
-
-    def coordinates(self, *matrices: Array) -> None:
-        return None
-
     def decomposed(self) -> None:
-        return None
-
-    def factor(self) -> None:
         return None
 
 

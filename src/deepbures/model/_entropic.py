@@ -88,7 +88,26 @@ def _eigen(gram: Array) -> tuple[Array, Array]:
     return jnp.maximum(values, 0), vectors
 
 
-class EntropicWasserstein(AbstractSpectralLoss):
+class AbstractEntropicLoss(AbstractSpectralLoss):
+    """A loss of entropic transport, with its regularization ε: a variance."""
+
+    degree = 1
+    parameters_are_arguments = True
+
+    epsilon: float | Array = eqx.field(converter=as_number)
+
+    def __check_init__(self) -> None:
+        check_number(self.epsilon, "epsilon", positive=True)
+
+    def in_units(self, exponent: int) -> "AbstractEntropicLoss":
+        """The loss of data in units of 2^exponent: ε is a variance."""
+        return type(self)(times_power_of_two(self.epsilon, -2 * exponent))
+
+    def _entropy(self, w: Array) -> _Entropy:
+        return _Entropy(jnp.asarray(self.epsilon, w.dtype) / 2)
+
+
+class EntropicWasserstein(AbstractEntropicLoss):
     """Entropic squared 2-Wasserstein loss L(W) = OT_ε(W Wᵀ, Σ0) between centered Gaussians.
 
     OT_ε is the least cost E‖x − y‖² + ε KL(π ‖ N(0, M) ⊗ N(0, Σ0)) of a coupling π of N(0, M) and N(0, Σ0):
@@ -126,22 +145,11 @@ class EntropicWasserstein(AbstractSpectralLoss):
     np.True_
     """
 
-    degree = 1
     name = LossName.entropic.value
-    parameters_are_arguments = True
-
-    epsilon: float | Array = eqx.field(converter=as_number)
-
-    def __check_init__(self) -> None:
-        check_number(self.epsilon, "epsilon", positive=True)
-
-    def in_units(self, exponent: int) -> "EntropicWasserstein":
-        """The loss of data in units of 2^exponent: ε is a variance."""
-        return EntropicWasserstein(times_power_of_two(self.epsilon, -2 * exponent))
 
     @property
     def words(self) -> str:
-        """Its name."""
+        """What it is called in a sentence, before "loss"."""
         return "entropic squared Wasserstein"
 
     @property
@@ -150,22 +158,22 @@ class EntropicWasserstein(AbstractSpectralLoss):
         return EntropicModes(self.epsilon / 2)
 
     def _value(self, w: Array, target: Target) -> Array:
-        entropy = _Entropy(jnp.asarray(self.epsilon, w.dtype) / 2)
+        entropy = self._entropy(w)
         x, _ = _eigen(w.mT @ target.matmul(w))
         return squared_norm(w) + target.trace + entropy.value(x).sum(-1)
 
     def _gradient(self, w: Array, target: Target) -> Array:
-        entropy = _Entropy(jnp.asarray(self.epsilon, w.dtype) / 2)
+        entropy = self._entropy(w)
         product = jnp.asarray(target.matmul(w))
         x, v = _eigen(w.mT @ product)
         return 2 * (w + product @ _function(entropy.slope(x), v))
 
     def _hvp(self, w: Array, target: Target, direction: Array) -> Array:
-        entropy = _Entropy(jnp.asarray(self.epsilon, w.dtype) / 2)
+        entropy = self._entropy(w)
         return 2 * direction + _attraction_hvp(entropy, w, target, direction)
 
 
-class SinkhornDivergence(AbstractSpectralLoss):
+class SinkhornDivergence(AbstractEntropicLoss):
     """Sinkhorn divergence L(W) = OT_ε(M, Σ0) − ½ OT_ε(M, M) − ½ OT_ε(Σ0, Σ0), M = W Wᵀ, between centered Gaussians.
 
     The entropic cost with its bias taken away: zero iff M = Σ0, smooth everywhere, and its minimizer takes the
@@ -199,22 +207,11 @@ class SinkhornDivergence(AbstractSpectralLoss):
     True
     """
 
-    degree = 1
     name = LossName.sinkhorn.value
-    parameters_are_arguments = True
-
-    epsilon: float | Array = eqx.field(converter=as_number)
-
-    def __check_init__(self) -> None:
-        check_number(self.epsilon, "epsilon", positive=True)
-
-    def in_units(self, exponent: int) -> "SinkhornDivergence":
-        """The loss of data in units of 2^exponent: ε is a variance."""
-        return SinkhornDivergence(times_power_of_two(self.epsilon, -2 * exponent))
 
     @property
     def words(self) -> str:
-        """Its name."""
+        """What it is called in a sentence, before "loss"."""
         return "Sinkhorn divergence"
 
     @property
@@ -228,7 +225,7 @@ class SinkhornDivergence(AbstractSpectralLoss):
                 "The Sinkhorn divergence of a target known through products only would need its full spectrum. Use "
                 "EntropicWasserstein, or build the target with Target.from_factor, from_samples or from_spectrum."
             )
-        entropy = _Entropy(jnp.asarray(self.epsilon, w.dtype) / 2)
+        entropy = self._entropy(w)
         x, _ = _eigen(w.mT @ target.matmul(w))
         own, _ = _eigen(w.mT @ w)
         values = jnp.asarray(target.eigenvalues)
@@ -236,14 +233,14 @@ class SinkhornDivergence(AbstractSpectralLoss):
         return jnp.maximum(entropy.value(x).sum(-1) - rest / 2, 0)
 
     def _gradient(self, w: Array, target: Target) -> Array:
-        entropy = _Entropy(jnp.asarray(self.epsilon, w.dtype) / 2)
+        entropy = self._entropy(w)
         product = jnp.asarray(target.matmul(w))
         x, v = _eigen(w.mT @ product)
         own, u = _eigen(w.mT @ w)
         return 2 * (product @ _function(entropy.slope(x), v) - w @ _function(entropy.own_slope(own), u))
 
     def _hvp(self, w: Array, target: Target, direction: Array) -> Array:
-        entropy = _Entropy(jnp.asarray(self.epsilon, w.dtype) / 2)
+        entropy = self._entropy(w)
         own, u = _eigen(w.mT @ w)
         change = _derivative(entropy.own_divided(*_pairs(own)), u, w.mT @ direction + direction.mT @ w)
         repulsion = direction @ _function(entropy.own_slope(own), u) + w @ change
@@ -268,36 +265,36 @@ class EntropicModes(AbstractModes):
 
     @property
     def is_smooth(self) -> bool:
-        """Always."""
+        """Smooth at m = 0 too."""
         return True
 
     def value(self, eigenvalue: Array, square: Array) -> Array:
-        """M + λ + φ(λm)."""
+        """The cost of one mode, m + λ + φ(λm)."""
         return square + eigenvalue + _Entropy(self.noise).value(eigenvalue * square)
 
     def slope(self, eigenvalue: Array, square: Array) -> Array:
-        """1 + λ φ'(λm)."""
+        """The slope h' = 1 + λ φ'(λm)."""
         return 1 + eigenvalue * _Entropy(self.noise).slope(eigenvalue * square)
 
     def curvature(self, eigenvalue: Array, square: Array) -> Array:
-        """λ² φ''(λm)."""
+        """The curvature h'' = λ² φ''(λm)."""
         x = eigenvalue * square
         return eigenvalue**2 * _Entropy(self.noise).divided(x, x)
 
     def coupling(self, first: Array, second: Array, first_square: Array, second_square: Array) -> Array:
-        """λ_i λ_j φ'[λ_i m_i, λ_j m_j]."""
+        """The coupling q = λ_i λ_j φ'[λ_i m_i, λ_j m_j]."""
         return first * second * _Entropy(self.noise).divided(first * first_square, second * second_square)
 
     def used(self, eigenvalue: Array) -> Array:
-        """λ − σ²."""
+        """A used mode rests at m* = λ − σ²."""
         return eigenvalue - self.noise
 
     def threshold(self) -> Array:
-        """σ²."""
+        """Modes must exceed σ²."""
         return self.noise
 
     def exchange(self, outside: Array, inside: Array) -> Array:
-        """2 (1 − λ_i / λ_j): the general formula, with φ'(λ_j m_j) = −1/λ_j, of which nothing else is left."""
+        """The eigenvalue 2 (1 − λ_i / λ_j): what is left of the general formula, as φ'(λ_j m_j) = −1/λ_j."""
         return 2 * (inside - outside) / inside
 
 
@@ -309,38 +306,38 @@ class SinkhornModes(AbstractModes):
 
     @property
     def is_smooth(self) -> bool:
-        """Always."""
+        """Smooth at m = 0 too."""
         return True
 
     def value(self, eigenvalue: Array, square: Array) -> Array:
-        """φ(λm) − ½φ(m²) − ½φ(λ²)."""
+        """The value h = φ(λm) − ½φ(m²) − ½φ(λ²)."""
         entropy = _Entropy(self.noise)
         return entropy.value(eigenvalue * square) - (entropy.value(square**2) + entropy.value(eigenvalue**2)) / 2
 
     def slope(self, eigenvalue: Array, square: Array) -> Array:
-        """λ φ'(λm) − κ(m)."""
+        """The slope h' = λ φ'(λm) − κ(m)."""
         entropy = _Entropy(self.noise)
         return eigenvalue * entropy.slope(eigenvalue * square) - entropy.own_slope(square)
 
     def curvature(self, eigenvalue: Array, square: Array) -> Array:
-        """λ² φ''(λm) − κ'(m)."""
+        """The curvature h'' = λ² φ''(λm) − κ'(m)."""
         entropy, x = _Entropy(self.noise), eigenvalue * square
         return eigenvalue**2 * entropy.divided(x, x) - entropy.own_divided(square, square)
 
     def coupling(self, first: Array, second: Array, first_square: Array, second_square: Array) -> Array:
-        """λ_i λ_j φ'[λ_i m_i, λ_j m_j] − κ[m_i, m_j]."""
+        """The coupling q = λ_i λ_j φ'[λ_i m_i, λ_j m_j] − κ[m_i, m_j]."""
         entropy = _Entropy(self.noise)
         attraction = first * second * entropy.divided(first * first_square, second * second_square)
         return attraction - entropy.own_divided(first_square, second_square)
 
     def used(self, eigenvalue: Array) -> Array:
-        """λ."""
+        """A used mode rests at m* = λ."""
         return eigenvalue
 
     def threshold(self) -> Array:
-        """0."""
+        """Modes must exceed 0."""
         return 0.0 * self.noise
 
     def exchange(self, outside: Array, inside: Array) -> Array:
-        """4 (λ_j − λ_i) / (d(λ_j²) + σ²): the general formula with κ(0) = 0."""
+        """The Hessian eigenvalue 4 (λ_j − λ_i) / (d(λ_j²) + σ²): the general formula with κ(0) = 0."""
         return 2 * (outside - inside) * _Entropy(self.noise).slope(inside**2)

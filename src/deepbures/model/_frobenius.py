@@ -38,7 +38,7 @@ class Frobenius(AbstractSpectralLoss):
 
     @property
     def words(self) -> str:
-        """Its name."""
+        """What it is called in a sentence, before "loss"."""
         return "squared Frobenius"
 
     @property
@@ -77,33 +77,33 @@ class FrobeniusModes(AbstractModes):
 
     @property
     def is_smooth(self) -> bool:
-        """Yes."""
+        """Smooth at m = 0 too."""
         return True
 
     def value(self, eigenvalue: Array, square: Array) -> Array:
-        """(m − λ)²."""
+        """The value h = (m − λ)²."""
         return (square - eigenvalue) ** 2
 
     def slope(self, eigenvalue: Array, square: Array) -> Array:
-        """2 (m − λ)."""
+        """The slope h' = 2 (m − λ)."""
         return 2 * (square - eigenvalue)
 
     def curvature(self, eigenvalue: Array, square: Array) -> Array:
-        """2."""
+        """The curvature h'' = 2."""
         return 2 + 0 * (eigenvalue + square)
 
     def coupling(self, first: Array, second: Array, first_square: Array, second_square: Array) -> Array:
-        """2."""
+        """The coupling q = 2."""
         return 2 + 0 * (first + second + first_square + second_square)
 
     def used(self, eigenvalue: Array) -> Array:
-        """λ."""
+        """A used mode rests at m* = λ."""
         return eigenvalue
 
     def threshold(self) -> Array:
-        """0."""
+        """Modes must exceed 0."""
         return 0.0
 
     def rest(self, eigenvalue: Array) -> Array:
-        """0."""
+        """The value of a used mode, 0."""
         return 0 * eigenvalue

@@ -89,12 +89,12 @@ class GaussianLikelihood(AbstractSpectralLoss):
 
     @property
     def words(self) -> str:
-        """Its name."""
+        """What it is called in a sentence, before "loss"."""
         return "Gaussian likelihood"
 
     @property
     def noise_variance(self) -> float:
-        """τ."""
+        """The variance τ of the noise."""
         return float(self.tau)
 
     @property
@@ -146,11 +146,11 @@ class LikelihoodModes(AbstractModes):
 
     @property
     def is_smooth(self) -> bool:
-        """Always."""
+        """Smooth at m = 0 too."""
         return True
 
     def value(self, eigenvalue: Array, square: Array) -> Array:
-        """½ (λ/s − 1 − ln(λ/s)), and ½ ln(s/τ) for λ = 0."""
+        """The value h = ½ (λ/s − 1 − ln(λ/s)), and ½ ln(s/τ) for λ = 0."""
         xp = namespace(eigenvalue, square, self.tau)
         level = square + self.tau
         positive = eigenvalue > 0
@@ -161,28 +161,28 @@ class LikelihoodModes(AbstractModes):
         return (xp.where(positive, excess - logarithm, xp.log1p(square / self.tau))) / 2
 
     def slope(self, eigenvalue: Array, square: Array) -> Array:
-        """½ (1/s − λ/s²)."""
+        """The slope h' = ½ (1/s − λ/s²)."""
         level = square + self.tau
         return (level - eigenvalue) / (2 * level**2)
 
     def curvature(self, eigenvalue: Array, square: Array) -> Array:
-        """λ/s³ − ½/s²."""
+        """The curvature h'' = λ/s³ − ½/s²."""
         level = square + self.tau
         return (eigenvalue - level / 2) / level**3
 
     def coupling(self, first: Array, second: Array, first_square: Array, second_square: Array) -> Array:
-        """(½ (λ_i/s_i + λ_j/s_j) − ½) / (s_i s_j)."""
+        """The coupling q = (½ (λ_i/s_i + λ_j/s_j) − ½) / (s_i s_j)."""
         a, b = first_square + self.tau, second_square + self.tau
         return (first / a + second / b - 1) / (2 * a * b)
 
     def used(self, eigenvalue: Array) -> Array:
-        """λ − τ."""
+        """A used mode rests at m* = λ − τ."""
         return eigenvalue - self.tau
 
     def threshold(self) -> Array:
-        """τ."""
+        """Modes must exceed τ."""
         return self.tau
 
     def exchange(self, outside: Array, inside: Array) -> Array:
-        """(λ_j − λ_i) / (τ λ_j)."""
+        """The Hessian eigenvalue (λ_j − λ_i) / (τ λ_j)."""
         return (inside - outside) / (self.tau * inside)
