@@ -75,6 +75,11 @@ OTHERS = {
     "half a zip": (lambda: archive_of("a.csv")[:40], r"is a damaged ZIP archive under .* Write it again"),
     "bzip2": (lambda: bz2.compress(TEXT.encode()), "is compressed with bzip2 under .* Unpack it first"),
     "xz": (lambda: lzma.compress(TEXT.encode()), "is compressed with xz under .* Unpack it first"),
+    "Git LFS": (
+        lambda: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n",
+        "is a pointer of Git LFS under .* Fetch the file itself: git lfs pull",
+    ),
+    "web page": (lambda: b"\n<!DOCTYPE html>\n<html>404</html>\n", "is a web page under .* Download the file itself"),
     "HDF5": (lambda: b"\x89HDF\r\n\x1a\n" + bytes(99), r"is an HDF5 file under .* as \.npy"),
 }
 

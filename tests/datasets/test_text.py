@@ -155,6 +155,9 @@ def test_bad_csv(tmp_path, text, message):
         ("a,b,\n1,2,\n3,4,\n", r"rows end with the delimiter ',', as line 3 does, .* Remove it from the end of all"),
         ("a,b\n1,2,\n3,4, \n", r"rows end with the delimiter ',', as line 3 does"),
         ("1,2,\n3,4,\n", r"rows end with the delimiter ',', as line 2 does"),
+        (",1,2\n,3,4\n", r"rows begin with the delimiter ',', as line 2 does, .* from the beginning of all lines"),
+        (",a,b\n,1,2\n,3,4\n", r"rows begin with the delimiter ',', as line 3 does"),
+        ('a,b\n1,"2\n3,4\n', r"line 3, column 2 \('b'\) is '2\\n3,4', which goes over the end of a line\. Close"),
         ("1;2;\n", r"rows end with the delimiter ';', as line 1 does"),
         ("a,b,c\n1,2,\n3,4,\n", r"line 2, column 3 \('c'\) is empty, as that column is in every row\. Leave the c"),
         ("a,b,c\n1,,2\n3,,4\n", r"line 2, column 2 \('b'\) is empty, as that column is in every row\. Leave the c"),
@@ -201,7 +204,11 @@ def test_csv_that_is_not_text(tmp_path):
 
 def test_damaged_compressed_text(tmp_path, matrix):
     whole = gzip.compress(lines_of(matrix).encode())
-    for content in (whole[:-20], b"a,b\n1,2\n3,4\n", whole[:40] + b"\xff" * 20 + whole[60:]):
+    for content, message in (
+        (whole[:-20], r"x\.csv\.gz is truncated or damaged \("),
+        (whole[:40] + b"\xff" * 20 + whole[60:], r"x\.csv\.gz is truncated or damaged \("),
+        (b"a,b\n1,2\n3,4\n", r"x\.csv\.gz is not compressed with gzip\. Rename it to x\.csv\."),
+    ):
         (tmp_path / "x.csv.gz").write_bytes(content)
-        with pytest.raises(ValueError, match=r"x\.csv\.gz is truncated or damaged, or not compressed with gzip \("):
+        with pytest.raises(ValueError, match=message):
             load_dataset(tmp_path / "x.csv.gz")

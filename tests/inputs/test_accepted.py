@@ -69,10 +69,14 @@ def test_samples_in_every_form(kind, tmp_path):
     covariance = np.cov(X.T, bias=True)
     found = target.matmul(np.eye(4, dtype=target.dtype))
     np.testing.assert_allclose(found, covariance, atol=5 * tolerance * covariance.max())
+
+
+@each("kind", ["pandas, mixed with Int64 and bool", "memory-mapped", "torch, with gradient"])
+def test_fits_take_what_targets_take(kind, tmp_path):
+    given = {**ACCEPTED, **IN_THE_MODEL_ONLY}[kind](tmp_path)
     fitted = db.fit(given, 2, solver="closed-form")
-    lowest = np.linalg.eigvalsh(covariance)[:2].sum()
-    np.testing.assert_allclose(fitted.final_loss, lowest, rtol=500 * tolerance)
-    np.testing.assert_array_equal(fitted.network.mean, target.mean)
+    np.testing.assert_allclose(fitted.final_loss, np.linalg.eigvalsh(np.cov(X.T, bias=True))[:2].sum(), rtol=1e-12)
+    np.testing.assert_array_equal(fitted.network.mean, db.Target.from_samples(given).mean)
 
 
 @pytest.mark.filterwarnings("ignore:the matrix subclass is not the recommended way")

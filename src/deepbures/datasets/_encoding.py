@@ -26,9 +26,12 @@ _MOST_BYTES = 4096
 def check_text(path: Path) -> None:
     """Refuse a file that is empty, or of a kind that is no text."""
     start = first_bytes(path)
-    is_compressed = path.suffix.lower() == ".gz"
-    if not (is_compressed and start.startswith(b"\x1f\x8b")):
-        refuse_other_kind(path, start, path.suffix.lower())
+    is_compressed, is_named_so = start.startswith(b"\x1f\x8b"), path.suffix.lower() == ".gz"
+    if is_compressed and is_named_so:
+        return
+    refuse_other_kind(path, start, path.suffix.lower())
+    if is_named_so:
+        raise ValueError(f"{path} is not compressed with gzip. Rename it to {path.stem}.")
 
 
 @contextlib.contextmanager
@@ -42,9 +45,7 @@ def reading_text(path: Path) -> Iterator[None]:
             f"{path} is not text in {encoding} ({error.reason} at byte {error.start}). Convert it to UTF-8 first."
         ) from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(
-            f"{path} is truncated or damaged, or not compressed with gzip ({error}). Write it again."
-        ) from None
+        raise ValueError(f"{path} is truncated or damaged ({error}). Write it again.") from None
     except csv.Error as error:
         raise ValueError(f"{path} is not a readable {path.suffix} file ({error}). Write it again.") from None
 

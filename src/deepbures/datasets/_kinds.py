@@ -13,6 +13,8 @@ _SIGNATURES = (
     (rb"SQLite format 3\0", "a data base of SQLite", "Write the table as .csv or .parquet"),
     (rb"%PDF-", "a document", "Write its table as .csv"),
     (rb"\x89PNG|\xff\xd8\xff", "an image", "Give the folder that holds the images"),
+    (rb"version https://git-lfs", "a pointer of Git LFS", "Fetch the file itself: git lfs pull"),
+    (rb"(?i)\s*<(!doctype|html|\?xml)", "a web page", "Download the file itself"),
     (rb"BZh[1-9]1AY&SY", "compressed with bzip2", _COMPRESSED),
     (rb"\xfd7zXZ\0", "compressed with xz", _COMPRESSED),
     (rb"\x28\xb5\x2f\xfd", "compressed with Zstandard", _COMPRESSED),
@@ -23,7 +25,7 @@ _SIGNATURES = (
 def first_bytes(path: Path) -> bytes:
     """The first bytes of a file that must not be empty."""
     with path.open("rb") as file:
-        start = file.read(16)
+        start = file.read(32)
     if not start:
         raise ValueError(f"{path} is empty (0 bytes). Write it again.")
     return start

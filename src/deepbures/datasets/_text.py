@@ -139,15 +139,16 @@ def _check_separators(path: Path, layout: _Layout) -> None:
 
 
 def _check_ends(path: Path, layout: _Layout) -> None:
-    """Refuse rows that end with the delimiter; a header may end without, and then has a name less."""
+    """Refuse rows that begin or end with the delimiter; the header above may do without, and then has a name less."""
     first, *others = layout.rows
     below = others or [first]
-    are_ended = all(len(row) > 1 and row[-1].strip() == "" for row in below)
-    if are_ended and (first[-1].strip() == "" or len(first) == len(below[0]) - 1):
-        raise ValueError(
-            f"{path}: rows end with the delimiter {layout.delimiter!r}, as line {layout.lines[-1]} does, which would "
-            "make a column of nothing. Remove it from the end of all lines."
-        )
+    for end, verb in ((0, "begin"), (-1, "end")):
+        are_ended = all(len(row) > 1 and row[end].strip() == "" for row in below)
+        if are_ended and (first[end].strip() == "" or (end and len(first) == len(below[0]) - 1)):
+            raise ValueError(
+                f"{path}: rows {verb} with the delimiter {layout.delimiter!r}, as line {layout.lines[-1]} does, which "
+                f"would make a column of nothing. Remove it from the {verb if end else 'beginning'} of all lines."
+            )
 
 
 def _names(path: Path, layout: _Layout, header: bool | None, *, covariance: bool) -> tuple[tuple[str, ...] | None, int]:
@@ -279,6 +280,8 @@ def _complaint(field: str, column: int, fields: list[str], layout: _Layout, *, i
     if text.lower() in MISSING:
         what = "is empty" if text == "" else f"is {text!r}, a missing value"
         return f"{what}. Drop the rows that are not complete, or impute what is missing (pandas: dropna, fillna)."
+    if "\n" in text:
+        return f"is {text[:40]!r}, which goes over the end of a line. Close the quotation mark, or remove it."
     if text.startswith("#") and column == 0:
         return f"is {text!r}, a comment. Remove comments that come after the first row."
     if is_punctuated_number(text):
