@@ -241,3 +241,9 @@ def test_losses_are_named_in_one_table():
         if isinstance(node, ast.Constant) and node.value in list(LossName)
     }
     assert quoting == {"_loss_names.py"}
+
+
+def test_files_are_moved_into_place_in_one_module():
+    """And folders of images in the one that writes them."""
+    moving = {path for path, source in sources() if "os.replace(" in source or "os.fsync(" in source}
+    assert moving == {"_atomic.py", "cli/_writers.py"}

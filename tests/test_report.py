@@ -280,7 +280,7 @@ def test_written_whole_or_not_at_all(tmp_path: Path, descended, images, monkeypa
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("deepbures.report.os.replace", fail)
+    monkeypatch.setattr("os.replace", fail)
     with pytest.raises(OSError, match="disk full"):
         write_report(path, descended, images, {"seed": 1})
     assert path.read_bytes() == before

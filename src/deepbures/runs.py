@@ -9,7 +9,7 @@ import json
 import math
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +19,8 @@ import jax
 import numpy as np
 
 from deepbures import __version__
+from deepbures._atomic import write_atomically as write_atomically
+from deepbures._atomic import write_text
 from deepbures._claim import REQUEST as REQUEST
 from deepbures._claim import ClaimedFolder, check_vacant
 from deepbures._stored import MODEL as MODEL
@@ -36,45 +38,6 @@ TRAJECTORY, REPORT = "trajectory.npz", "report.html"
 CHECKPOINT = "checkpoint.npz"
 FILES = (MODEL, TRAJECTORY, SUMMARY, REPORT, CHECKPOINT, REQUEST)
 """The files of a run; `overwrite` touches no others (but temporary ones of these names that a kill left behind)."""
-
-
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary file beside `path`, then move it into place.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written (a full disk, say), with `path` as its file name; nothing of it is left then, and what
-        was at `path` stays.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> from deepbures.runs import write_atomically
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = Path(folder) / "note.txt"
-    ...     write_atomically(path, lambda file: file.write_text("done") and None)
-    ...     path.read_text(), len(list(Path(folder).iterdir()))
-    ('done', 1)
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        # NumPy reports a short write without an error number.
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def _fill(path: Path, text: str) -> None:
-    # The name of a file need not be text: what UTF-8 cannot hold becomes \udc80 or the like, as JSON would escape it.
-    path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def plain(value: Any) -> Any:
@@ -197,7 +160,7 @@ class RunFolder:
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file; numbers that are not finite become null."""
         text = json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        write_atomically(self.path / name, lambda path: _fill(path, text))
+        write_text(self.path / name, text)
 
     def write_model(
         self,

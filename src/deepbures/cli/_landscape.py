@@ -1,7 +1,6 @@
 """`deepbures landscape`: critical points of a target as a table, files and figures."""
 
 import csv
-import functools
 import itertools
 import json
 from collections.abc import Mapping
@@ -11,13 +10,14 @@ from typing import Any
 import numpy as np
 
 import deepbures as db
+from deepbures._atomic import write_atomically, write_text
 from deepbures.cli._messages import Invocation
 from deepbures.cli._progress import Display
 from deepbures.cli._show import loss_in_words, number, show_table
 from deepbures.cli._target import loss_of, target_of
 from deepbures.cli.requests import LandscapeRequest
 from deepbures.landscape import CriticalPoints, spectrum_ends
-from deepbures.runs import environment, plain, write_atomically
+from deepbures.runs import environment, plain
 
 TABLE, SUMMARY = "landscape.csv", "landscape.json"
 FIGURES = ("critical_points.svg", "spectra.svg", "paths.svg")
@@ -87,12 +87,12 @@ def _write(out: Path, rows: list[dict[str, Any]], summary: dict[str, Any], figur
     write_atomically(out / TABLE, table)
     for name in FIGURES:
         if name in figures:
-            write_atomically(out / name, functools.partial(_fill, figures[name]))
+            write_text(out / name, figures[name])
         else:
             (out / name).unlink(missing_ok=True)  # of what was overwritten
     summary["files"] = [TABLE, SUMMARY, *figures]
     text = json.dumps(plain(summary), indent=2, allow_nan=False)
-    write_atomically(out / SUMMARY, functools.partial(_fill, text))
+    write_text(out / SUMMARY, text)
 
 
 def _draw(points: CriticalPoints, target: db.Target, loss: Any) -> dict[str, str]:
@@ -115,10 +115,6 @@ def _draw(points: CriticalPoints, target: db.Target, loss: Any) -> dict[str, str
             )
         )
     return {name: to_svg(figure) for name, figure in zip(FIGURES, figures, strict=False)}
-
-
-def _fill(text: str, path: Path) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 def _modes(indices: Any) -> str:

@@ -1,10 +1,10 @@
 """One self-contained page about a fit: what was asked, what came out, and how that compares with theory."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from deepbures._atomic import write_text
 from deepbures._html import inline_svg, render
 from deepbures.datasets import Dataset
 from deepbures.report._sections import sections_of
@@ -49,15 +49,7 @@ def write_report(path: Path, fit: Fit, dataset: Dataset, summary: Mapping[str, A
     ...     "theoretical minimum" in page.read_text(encoding="utf-8")
     True
     """
-    path = Path(path)
-    text = render_report(fit, dataset, summary)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        # The name of a file need not be text: what UTF-8 cannot hold is shown as \udc80 or the like.
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_text(Path(path), render_report(fit, dataset, summary))
 
 
 def render_report(fit: Fit, dataset: Dataset, summary: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ import contextvars
 import json
 import time
 import zipfile
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,9 +17,9 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
+from deepbures import _atomic
 from deepbures.experiments import Piece
 from deepbures.reproduce._names import check_file_name, is_file_name
-from deepbures.runs import write_atomically
 
 _KINDS = "biufcSU"
 """Kinds of dtypes that a file holds without pickle."""
@@ -45,29 +45,26 @@ class UnwritableError(Exception):
     """A file could not be written: no use to go on."""
 
 
-def write(path: Path, fill: Callable[[Path], None]) -> None:
-    """Write a file whole or not at all, and the folder that it is in.
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Make the folder of a file that is written within; whatever keeps it from being written is an UnwritableError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise UnwritableError(f"{path}: {error.strerror or error}.") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all, and the folder that it is in.
 
     Raises
     ------
     UnwritableError
         If it cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, fill)
-    except OSError as error:
-        raise UnwritableError(f"{path}: {error.strerror or error}.") from error
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all; see `write`."""
-
-    # Lines end alike on every platform; what UTF-8 cannot hold becomes \udc80 or the like.
-    def fill(file: Path) -> None:
-        file.write_bytes(text.encode(errors="backslashreplace"))
-
-    write(path, fill)
+    with _writing(path):
+        _atomic.write_text(path, text)
 
 
 class Watcher(Protocol):
@@ -219,7 +216,8 @@ class FolderKeeper:
         # The seconds first: where there is a piece, there are its seconds.
         write_text(self._path(key, "json"), json.dumps({"seconds": seconds}))
         path = self._path(key, "npz")
-        write(path, lambda file: _save(file, piece))
+        with _writing(path):
+            _atomic.write_atomically(path, lambda file: _save(file, piece))
         return read_piece(path)
 
     def _path(self, key: str, suffix: str) -> Path:
