@@ -9,14 +9,45 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import gc
+import importlib.util
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import jax
+import jaxtyping
 import numpy as np
 import pytest
+
+# Rooms whose annotated shapes are checked at every call. They must not have been imported before.
+ROOMS_WITH_SHAPES = ("deepbures.model", "deepbures.landscape")
+
+
+HAS_CHECKER = importlib.util.find_spec("beartype") is not None
+
+
+def _check_shapes() -> None:
+    specification = importlib.util.spec_from_file_location("shape_checks", Path(__file__).with_name("shape_checks.py"))
+    module = importlib.util.module_from_spec(specification)
+    sys.modules["shape_checks"] = module  # where modules of the rooms look for it
+    specification.loader.exec_module(module)
+    jaxtyping.install_import_hook(ROOMS_WITH_SHAPES, "shape_checks.arrays_only")
+
+
+if HAS_CHECKER:
+    _check_shapes()
+
+
+def pytest_report_header() -> str:
+    """Whether shapes are checked."""
+    rooms = ", ".join(ROOMS_WITH_SHAPES)
+    missing = (
+        "beartype is not installed (pip install -r requirements/dev.lock), so that annotated shapes are NOT checked"
+    )
+    return f"shapes of arrays are checked in {rooms}" if HAS_CHECKER else missing
+
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -5,9 +5,9 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepbures._checks import check_number
+from deepbures._types import Floats
 from deepbures.landscape._eigenvalues import modes_of
 from deepbures.landscape._lanczos import HessianExtremes, hessian_extremes
 from deepbures.landscape._nearest import nearest_point
@@ -22,9 +22,6 @@ from deepbures.model import (
     check_target,
     layer_gradients,
 )
-
-Array = Any
-Floats = NDArray[np.float64]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepbures._checks import check_integer
+from deepbures._types import Floats, Ints
 from deepbures.landscape._counts import Directions, directions_at, kinds_of
 from deepbures.landscape._eigenvalues import (
     all_eigenvalues,
@@ -19,10 +20,6 @@ from deepbures.landscape._eigenvalues import (
 from deepbures.landscape._points import CriticalPoints
 from deepbures.landscape._subsets import Choices, Groups, best_choices, choices_within, count_choices
 from deepbures.model import AbstractLoss, AbstractModes, Target
-
-Array = Any
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 # All critical points are listed without being asked for a number up to this many.
 _MOST = 1_000_000

@@ -1,13 +1,10 @@
 """Extremes of the Hessian at the balanced minimizer, in closed form: sharpness and asymptotic rate."""
 
-from typing import Any
-
 from deepbures._checks import check_integer
 from deepbures._precision import numpy_in_numpy_out
+from deepbures._types import Array
 from deepbures.landscape._problem import Problem
 from deepbures.model import AbstractLoss, Target
-
-Array = Any
 
 
 def _extremes(target: Target, rank: int, loss: AbstractLoss, depth: int, latent_dim: int | None) -> tuple[Array, Array]:

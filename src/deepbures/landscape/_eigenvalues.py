@@ -6,12 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepbures._checks import check_integer
+from deepbures._types import Array, Floats, Ints
 from deepbures.linalg import namespace
 from deepbures.model import AbstractLoss, AbstractModes, Target, check_loss, check_target
-
-Array = Any
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 _EQUAL = 64 * float(np.finfo(np.float64).eps)
 """Eigenvalues that differ by less, relative to the largest one, are put down to the rounding of a decomposition: it is

@@ -3,16 +3,13 @@
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from deepbures._types import Floats, Ints
 from deepbures.landscape._counts import Directions, directions_at
 from deepbures.landscape._eigenvalues import all_eigenvalues, modes_of
 from deepbures.landscape._points import CriticalPoints
 from deepbures.landscape._spectrum import curvature_factor, exchange_curvature, null_curvature
 from deepbures.model import AbstractModes
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 # Curvatures held at a time.
 _ENTRIES = 2_000_000

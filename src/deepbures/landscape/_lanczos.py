@@ -2,16 +2,15 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator
 
 from deepbures._checks import check_integer, check_number
+from deepbures._types import Array, Floats
 from deepbures.linalg import seeded_eigsh
 from deepbures.model import (
     AbstractLoss,
@@ -22,9 +21,6 @@ from deepbures.model import (
     check_target,
     layer_gradients,
 )
-
-Array = Any
-Floats = NDArray[np.float64]
 
 # A dense Hessian of this many parameters takes 800 MB.
 _MOST_PARAMETERS = 10_000

@@ -1,16 +1,14 @@
 """The best approximation of bounded rank: its loss and where it is, as public functions."""
 
 import warnings
-from typing import Any
 
 import numpy as np
 
 from deepbures._checks import check_integer, format_list
 from deepbures._precision import any_traced, numpy_in_numpy_out
+from deepbures._types import Array
 from deepbures.landscape._problem import Problem
 from deepbures.model import AbstractLoss, Target, check_target
-
-Array = Any
 
 
 @numpy_in_numpy_out

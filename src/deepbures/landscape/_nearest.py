@@ -1,12 +1,12 @@
 """The critical point nearest to a matrix, by an assignment of modes to singular vectors."""
 
 import itertools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from deepbures._types import Array, Floats, Ints
 from deepbures.landscape._counts import kinds_of
 from deepbures.landscape._eigenvalues import (
     all_eigenvalues,
@@ -20,10 +20,6 @@ from deepbures.landscape._points import CriticalPoint
 from deepbures.landscape._spectrum import HessianSpectrum, spectrum_at_lift
 from deepbures.metric import bures_wasserstein_distance_factors
 from deepbures.model import AbstractLoss, AbstractModes, DeepLinearNetwork, Target
-
-Array = Any
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 
 class Nearest(NamedTuple):

@@ -8,9 +8,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
 
 from deepbures._checks import as_array, check_finite, check_integer
+from deepbures._types import Array, Floats
 from deepbures.landscape._points import CriticalPoint
 from deepbures.linalg import polar_factor
 from deepbures.model import (
@@ -23,8 +23,6 @@ from deepbures.model import (
     multiply_layers,
 )
 
-Array = Any
-Floats = NDArray[np.float64]
 End = Array | DeepLinearNetwork | CriticalPoint
 
 

@@ -8,13 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepbures._checks import as_array, check_finite
+from deepbures._types import Array, Floats, Ints
 from deepbures.landscape._eigenvalues import leading_spectrum, modes_of
 from deepbures.landscape._spectrum import HessianSpectrum, spectrum_at_lift
 from deepbures.model import AbstractLoss, DeepLinearNetwork, Target, balanced_network
-
-Array = Any
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 
 @dataclasses.dataclass(frozen=True)

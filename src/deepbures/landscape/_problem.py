@@ -9,11 +9,10 @@ import numpy as np
 
 from deepbures._checks import check_integer
 from deepbures._precision import is_tracer, numpy_in_numpy_out
+from deepbures._types import Array
 from deepbures.landscape._eigenvalues import equality_level, geometric_sum, modes_of, side_of_threshold
 from deepbures.linalg import namespace
 from deepbures.model import AbstractLoss, AbstractModes, Target, check_loss, check_target
-
-Array = Any
 
 
 class Problem(eqx.Module):

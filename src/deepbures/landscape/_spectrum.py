@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepbures._checks import check_integer, check_widths
+from deepbures._types import Floats, Ints
 from deepbures.landscape._counts import Directions, directions_at, kinds_of
 from deepbures.landscape._eigenvalues import (
     all_eigenvalues,
@@ -18,9 +19,6 @@ from deepbures.landscape._eigenvalues import (
     side_of_threshold,
 )
 from deepbures.model import AbstractLoss, AbstractModes, Target, check_target
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 
 @dataclasses.dataclass(frozen=True)

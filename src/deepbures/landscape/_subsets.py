@@ -11,10 +11,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
+from deepbures._types import Floats, Ints
 
 
 class Groups(NamedTuple):

@@ -1,16 +1,14 @@
 """The balanced factorization of a matrix into layers."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from deepbures._checks import as_array, check_finite, check_matrix, check_widths
 from deepbures._precision import is_tracer
+from deepbures._types import Array
 from deepbures.linalg import namespace
 from deepbures.model._network import DeepLinearNetwork
-
-Array = Any
 
 
 def balanced_network(end_to_end: Array, widths: Sequence[int], *, mean: Array | None = None) -> DeepLinearNetwork:

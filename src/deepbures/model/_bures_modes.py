@@ -1,11 +1,8 @@
 """The scalar functions of the Bures-Wasserstein loss, smoothed or not."""
 
-from typing import Any
-
+from deepbures._types import Array
 from deepbures.linalg import namespace
 from deepbures.model._modes import AbstractModes
-
-Array = Any
 
 
 def _squared_difference(eigenvalue: Array, level: Array) -> Array:

@@ -8,14 +8,13 @@ G = [w, √τ I], the loss is that of the factors D and G in Procrustes form: fr
 So L_τ is the exact loss of [W, √τ I], and smoothing needs no formula of its own.
 """
 
-from typing import Any
-
 import equinox as eqx
 import jax.numpy as jnp
 
 from deepbures._checks import check_number
 from deepbures._loss_names import LossName
 from deepbures._precision import is_tracer, times_power_of_two
+from deepbures._types import Array
 from deepbures.linalg import (
     nonzero,
     polar_derivative,
@@ -31,8 +30,6 @@ from deepbures.model._excess import exact_excess, smoothed_excess
 from deepbures.model._losses import AbstractSpectralLoss, as_number
 from deepbures.model._modes import AbstractModes
 from deepbures.model._target import Target
-
-Array = Any
 
 
 class BuresWasserstein(AbstractSpectralLoss):

@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
-Array = Any
+from deepbures._types import Array
 
 # Programs that are kept. With each go the parts that are no arrays: the operators of targets known through products.
 _MOST_PROGRAMS = 64

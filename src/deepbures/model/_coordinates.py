@@ -1,11 +1,11 @@
 """Coordinates in which a target with a known spectrum is diagonal."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 
-Array = Any
+from deepbures._types import Array
 
 
 class Coordinates(NamedTuple):

@@ -14,11 +14,10 @@ import numpy as np
 import scipy.sparse.linalg
 
 from deepbures._precision import any_traced, is_tracer, times_power_of_two
+from deepbures._types import Array
 from deepbures.linalg import namespace, seeded_eigsh, transpose
 from deepbures.model._coordinates import Coordinates, coordinates
 from deepbures.model._reduction import eigenpairs_of_matrix, without_noise
-
-Array = Any
 
 
 class AbstractCovariance(eqx.Module):

@@ -14,20 +14,17 @@ Dφ' is taken by the divided differences φ'[x, y] = 8 / ((d_x + d_y)(d_x + σ²
 no eigenvector is differentiated.
 """
 
-from typing import Any
-
 import equinox as eqx
 import jax.numpy as jnp
 
 from deepbures._checks import check_number
 from deepbures._loss_names import LossName
 from deepbures._precision import times_power_of_two
+from deepbures._types import Array
 from deepbures.linalg import namespace, squared_norm
 from deepbures.model._losses import AbstractSpectralLoss, as_number
 from deepbures.model._modes import AbstractModes
 from deepbures.model._target import Target
-
-Array = Any
 
 
 class _Entropy(eqx.Module):

@@ -3,14 +3,11 @@
 In coordinates in which the target is D² = diag(λ), for matrices w of rank at most k.
 """
 
-from typing import Any
-
 import jax.numpy as jnp
 
+from deepbures._types import Array
 from deepbures.linalg import squared_norm, thin_svd
 from deepbures.model._coordinates import Coordinates
-
-Array = Any
 
 
 def exact_excess(c: Coordinates, rank: int) -> Array:

@@ -1,16 +1,13 @@
 """The squared Frobenius loss between covariances, the square-loss comparison."""
 
-from typing import Any
-
 import jax.numpy as jnp
 
 from deepbures._loss_names import LossName
+from deepbures._types import Array
 from deepbures.linalg import squared_norm
 from deepbures.model._losses import AbstractSpectralLoss, inner_product
 from deepbures.model._modes import AbstractModes
 from deepbures.model._target import Target
-
-Array = Any
 
 
 class Frobenius(AbstractSpectralLoss):

@@ -9,6 +9,7 @@ import numpy as np
 
 from deepbures._checks import check_number, check_widths
 from deepbures._precision import numpy_in_numpy_out
+from deepbures._types import Array
 from deepbures.linalg import haar_orthogonal
 from deepbures.metric import squared_bures_wasserstein_factors
 from deepbures.model._balanced import balanced_network
@@ -17,8 +18,6 @@ from deepbures.model._margin import squared_margin, unsmoothed_margin
 from deepbures.model._network import DeepLinearNetwork, stack_networks
 from deepbures.model._random import as_key, random_orthogonal
 from deepbures.model._target import Target
-
-Array = Any
 
 _Draw = Callable[[Any, int, int, Any], Array]
 

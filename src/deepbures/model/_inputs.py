@@ -6,10 +6,9 @@ import numpy as np
 
 from deepbures._arrays import looks_like_covariance, refuse_what_is_no_array
 from deepbures._precision import is_tracer
+from deepbures._types import Array
 from deepbures.model._network import check_network
 from deepbures.model._target import Target, samples_of
-
-Array = Any
 
 
 def check_target(target: Any) -> None:

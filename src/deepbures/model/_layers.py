@@ -1,13 +1,11 @@
 """The gradient of a loss with respect to the layers of a network."""
 
 from collections.abc import Sequence
-from typing import Any
 
+from deepbures._types import Array
 from deepbures.linalg import transpose
 from deepbures.model._losses import AbstractLoss
 from deepbures.model._target import Target
-
-Array = Any
 
 
 def layer_gradients(weights: Sequence[Array], loss: AbstractLoss, target: Target) -> tuple[tuple[Array, ...], Array]:

@@ -10,7 +10,7 @@ so that products with Σ0 and the thin SVD are all that is needed. With P = S⁻
     ∇²L[A] = S⁻¹ (A − E) − S⁻¹ (Σ0 S⁻¹ (A − E) − E'),    E = dS P, E' = dS R, dS = A Wᵀ + W Aᵀ.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -18,12 +18,11 @@ import jax.numpy as jnp
 from deepbures._checks import check_number
 from deepbures._loss_names import LossName
 from deepbures._precision import times_power_of_two
+from deepbures._types import Array
 from deepbures.linalg import namespace, thin_svd
 from deepbures.model._losses import AbstractSpectralLoss, as_number
 from deepbures.model._modes import AbstractModes
 from deepbures.model._target import Target
-
-Array = Any
 
 
 class _Noisy(NamedTuple):

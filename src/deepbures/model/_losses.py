@@ -11,12 +11,11 @@ import numpy as np
 
 from deepbures._checks import as_array
 from deepbures._precision import any_traced, is_tracer, numpy_in_numpy_out
+from deepbures._types import Array
 from deepbures.model._compiled import call_compiled
 from deepbures.model._inputs import check_target
 from deepbures.model._modes import AbstractModes
 from deepbures.model._target import Target
-
-Array = Any
 
 
 def inner_product(a: Array, b: Array) -> Array:

@@ -18,11 +18,11 @@ NumPy or JAX.
 """
 
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import equinox as eqx
 
-Array = Any
+from deepbures._types import Array
 
 
 class AbstractModes(eqx.Module):

@@ -13,10 +13,9 @@ import numpy as np
 
 from deepbures._checks import as_array, check_finite, check_integer, check_matrix, check_number
 from deepbures._precision import any_traced, is_tracer, numpy_in_numpy_out
+from deepbures._types import Array
 from deepbures.linalg import namespace, transpose
 from deepbures.model._random import as_key
-
-Array = Any
 
 _NOISE_STREAM = 0x6E6F6973
 """Folded into the key of a sample for its noise: draws of the latent variables are the same with and without."""

@@ -7,9 +7,8 @@ import numpy as np
 
 from deepbures._checks import check_integer
 from deepbures._precision import numpy_in_numpy_out
+from deepbures._types import Array
 from deepbures.linalg import haar_orthogonal
-
-Array = Any
 
 
 def as_key(key: Any) -> Any:

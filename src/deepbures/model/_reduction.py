@@ -10,14 +10,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepbures._arrays import refuse_rounded
 from deepbures._precision import is_tracer
+from deepbures._types import Array, Floats
 from deepbures.linalg import namespace, transpose
-
-Array = Any
-Floats = NDArray[np.float64]
 
 _ROWS_PER_BLOCK = 16_384
 

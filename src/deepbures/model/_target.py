@@ -10,6 +10,7 @@ import numpy as np
 from deepbures._arrays import refuse_other_order
 from deepbures._checks import as_array, check_finite, check_integer, check_matrix, check_number, rounding
 from deepbures._precision import is_tracer, numpy_in_numpy_out, times_power_of_two
+from deepbures._types import Array
 from deepbures.linalg import namespace
 from deepbures.metric import check_eigenvalues, checked_covariances
 from deepbures.model._covariance import (
@@ -31,8 +32,6 @@ from deepbures.model._validation import (
     check_no_negative_eigenvalue,
     check_orthonormal,
 )
-
-Array = Any
 
 LARGEST_DECOMPOSED = 1024
 """Dense covariances up to this size are decomposed once; larger ones are used through products only."""

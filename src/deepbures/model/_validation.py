@@ -1,16 +1,13 @@
 """Checks of what a target is made from, where the values can be looked at."""
 
-from typing import Any
-
 import numpy as np
 import scipy.linalg
 
 from deepbures._checks import rounding
 from deepbures._precision import is_tracer
+from deepbures._types import Array
 from deepbures.linalg import seeded_eigsh
 from deepbures.metric import check_eigenvalues
-
-Array = Any
 
 
 def check_no_negative_eigenvalue(s: np.ndarray) -> None:
