@@ -115,7 +115,7 @@ def rounded_message(value: Any, place: str, digits: int = 53) -> str:
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:
-    """A number of things in words: "1 column", "2 columns"."""
+    """A number of things, in words that agree with it: "1 column", "2 columns"."""
     return f"{number} {one if number == 1 else many or f'{one}s'}"
 
 

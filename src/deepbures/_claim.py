@@ -12,11 +12,12 @@ import os
 import platform
 import sys
 import tempfile
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from deepbures._warn import warn
 
 if sys.platform == "win32":
     import msvcrt
@@ -124,10 +125,9 @@ class Lock:
                     f"{self.what} is in use by another run{_holder(descriptor)}: wait until it has ended, or choose "
                     "another --out."
                 ) from None
-            warnings.warn(
+            warn(
                 f"{self.what} cannot be locked ({error.strerror or error}): see to it that no other run writes there "
-                "at the same time.",
-                stacklevel=3,
+                "at the same time."
             )
 
     def _is_at_its_place(self, descriptor: int) -> bool:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import typer
 
+from deepbures._arrays import counted
 from deepbures._claim import claimed_file
 from deepbures.cli._messages import Invocation, WorkError
 from deepbures.cli._options import Noise
 from deepbures.cli._progress import Display
-from deepbures.cli._show import count
 from deepbures.cli._writers import check_images, check_out, least_bytes, write_file, write_images
 from deepbures.cli.requests import SampleRequest
 from deepbures.datasets import Features
@@ -175,7 +175,7 @@ def show(result: dict[str, Any]) -> None:
         noise = ", without noise (the model does not say its tau)"
     else:
         noise = f", without the noise of variance {result['tau']:g}" if result["tau"] else ""
-    typer.echo(f"{count(result['num'], 'sample')} of {count(result['dim'], 'feature')}{noise}: {result['out']}")
+    typer.echo(f"{counted(result['num'], 'sample')} of {counted(result['dim'], 'feature')}{noise}: {result['out']}")
     if result.get("clipped"):
         low, high = result["pixel_range"]
         share = f"{100 * result['clipped']:.3g} % of the values"

@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from deepbures._arrays import counted
 from deepbures._words import in_percent
 
 
@@ -97,15 +98,10 @@ def number(value: float | None, digits: int = 4) -> str:
     return "none" if value is None else f"{value:.{digits}g}"
 
 
-def count(number: int, noun: str) -> str:
-    """A number of things, in words that agree with it."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def _rows(summary: Mapping[str, Any]) -> dict[str, str]:
     data, request = summary["data"], summary["request"]
     size, dim = data["shape"]
-    features = count(dim, "feature")
+    features = counted(dim, "feature")
     what = f"{size} samples of {features}" if data["kind"] == "samples" else f"covariance of {features}"
     rows = {
         "data": f"{data['name']}: {what}",

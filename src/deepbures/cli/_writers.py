@@ -15,8 +15,8 @@ from typing import IO, Any, Protocol
 
 import numpy as np
 
+from deepbures._arrays import counted
 from deepbures._warn import warn
-from deepbures.cli._show import count
 from deepbures.datasets import Features
 from deepbures.runs import write_atomically
 
@@ -103,7 +103,7 @@ def _told_apart(names: Sequence[str]) -> list[str]:
     changed = [pair for pair in zip(names, other, strict=True) if pair[0] != pair[1]]
     if changed:
         before, after = changed[0]
-        more = "" if len(changed) == 1 else f", and {count(len(changed) - 1, 'other')} likewise"
+        more = "" if len(changed) == 1 else f", and {counted(len(changed) - 1, 'other')} likewise"
         warn(f"names of columns repeat: the column {before!r} that comes again is written as {after!r}{more}.")
     return other
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from deepbures._arrays import counted
 from deepbures._html import inline_svg, render
 from deepbures.experiments import Finding
 from deepbures.plot import format_number
@@ -60,25 +61,13 @@ def _verdict(findings: Sequence[Finding]) -> dict[str, str]:
     decided = [finding for finding in findings if finding.held is not None]
     held = sum(finding.held is True for finding in decided)
     open_ = len(findings) - len(decided)
-    rest = f" {count(open_, 'more statement is', 'more statements are')} shown without a verdict." if open_ else ""
+    rest = f" {counted(open_, 'more statement is', 'more statements are')} shown without a verdict." if open_ else ""
     if not decided:
         return {"status": "caution", "sentence": "No statement is decided here.", "detail": rest.strip()}
     if held == len(decided):
-        what = count(held, "statement held", "statements held")
+        what = counted(held, "statement held", "statements held")
         return {"status": "good", "sentence": what if held == 1 else f"All {what}.", "detail": rest.strip()}
     return {"status": "caution", "sentence": f"{held} of {len(decided)} statements held.", "detail": rest.strip()}
-
-
-def count(number: int, one: str, many: str) -> str:
-    """A number of things, in words that agree with it.
-
-    Examples
-    --------
-    >>> from deepbures.reproduce._page import count
-    >>> count(1, "piece", "pieces"), count(2, "piece", "pieces")
-    ('1 piece', '2 pieces')
-    """
-    return f"{number} {one if number == 1 else many}"
 
 
 def tally(findings: Iterable[Finding]) -> str:
@@ -140,7 +129,7 @@ def _table(experiment: str, file: str, cells: Sequence[Sequence[str]]) -> dict[s
             for i, name in enumerate(columns)
         ],
         "rows": [[_shown(cell) for cell in row] for row in (rows[:_FIRST] if is_folded else rows)],
-        "size": f"{count(len(rows), 'row', 'rows')}, {count(len(columns), 'column', 'columns')}",
+        "size": f"{counted(len(rows), 'row', 'rows')}, {counted(len(columns), 'column', 'columns')}",
         "folded": is_folded,
     }
 
