@@ -31,6 +31,11 @@ def as_any_array(value: Any, name: str) -> Array:
     return _numpy_array(value, name, "numbers") if is_of_numpy else value
 
 
+def is_read_by_blocks(value: Any) -> bool:
+    """Whether this is an array of real numbers of NumPy, in memory or in a file, which need not be converted whole."""
+    return type(value) in (np.ndarray, np.memmap) and value.dtype.kind in "iubf"
+
+
 def as_numpy_array(value: Any, name: str) -> np.ndarray:
     """`value` as a NumPy array of real numbers, tensors of PyTorch without gradients; raises as `as_any_array`."""
     refuse_what_is_no_array(value, name)
@@ -303,15 +308,15 @@ def refuse_other_order(**given: Mapping[str, Any]) -> None:
     for kind, arguments in given.items():
         for name, value in arguments.items():
             for axis in _AXES_OF_FEATURES[kind]:
-                labels = _labels(value, axis)
+                labels = labels_of(value, axis)
                 if labels is not None:
                     _compare_order(f"{name}.{_attribute(value, axis)}", labels, seen, _reorder(name, value, kind))
 
 
 def _compare_order(place: str, labels: list[str], seen: dict[str, list[str]], remedy: str) -> None:
     for other, known in seen.items():
-        if labels != known and set(labels) == set(known):
-            at = next(i for i, label in enumerate(labels) if label != known[i])
+        at = first_in_other_order(labels, known)
+        if at is not None:
             name = place.partition(".")[0]
             raise ValueError(
                 f"{place} are {other} in another order: {labels[at]!r} is number {at + 1} of {name}, but number "
@@ -338,7 +343,14 @@ def _reorder(name: str, value: Any, kind: str) -> str:
             return f"{name}.loc[{{}}]"
 
 
-def _labels(value: Any, axis: str) -> list[str] | None:
+def first_in_other_order(labels: list[str] | None, known: list[str] | None) -> int | None:
+    """Where labels that are known ones in another order first differ from them; None where they are not that."""
+    if labels is None or known is None or labels == known or set(labels) != set(known):
+        return None
+    return next(i for i, label in enumerate(labels) if label != known[i])
+
+
+def labels_of(value: Any, axis: str) -> list[str] | None:
     """The distinct names along an axis of a frame or column; None where there are none."""
     if not (_is_frame(value) or _is_column(value)):
         return None

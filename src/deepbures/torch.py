@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from deepbures.metric import Moments, moments_from, moments_of, remembered
 from deepbures.metric._factors import squared_distance_of_graded
-from deepbures.metric._frechet import moments
 from deepbures.metric._libraries import in_full_precision, values_of
 from deepbures.metric._torch_rules import product
 from deepbures.model import DeepLinearNetwork, Target, check_network, samples_for_target
@@ -140,14 +140,13 @@ class BuresWassersteinLoss(nn.Module):
             return self._of_batch(x)
 
     def _of_batch(self, x: Tensor) -> Tensor:
-        row, more, factor = moments(x, self.unbiased)
-        mean = (row + more)[0]
+        moments = moments_of(x)
         if self.decay is None or not self.training:
-            return self._squared_frechet(mean, factor)
-        mean, factor, weight = self._remember(mean, factor, self._decay_of(len(x)))
-        value = self._squared_frechet(mean, factor)
+            return self._squared_frechet(moments.mean, moments.columns(self.unbiased))
+        joint = self._remember(moments, self._decay_of(len(x)))
+        value = self._squared_frechet(joint.mean, joint.columns())
         # Adds zero to the value: only its derivatives are multiplied.
-        return value + (weight - 1) * (value - value.detach())
+        return value + (joint.count - 1) * (value - value.detach())
 
     def reset(self) -> None:
         """Forget the batches seen so far (with `decay`)."""
@@ -187,29 +186,19 @@ class BuresWassersteinLoss(nn.Module):
         enough = SAMPLES_PER_DIMENSION * len(self.roots)
         return max(0.0, (enough - num) / (enough + num))
 
-    def _remember(self, mean: Tensor, factor: Tensor, decay: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Moments of all batches so far, and all their weight where the current batch has the weight 1.
+    def _remember(self, now: Moments, decay: float) -> Moments:
+        """Moments of all batches so far, each with a weight: that of the present one is 1.
 
-        The weights add up to S = 1 + decay · S', S' the sum before. So the current batch has the share 1/S, what was
-        before β = decay · S'/S, and the moments of the mixture are m = β m' + m_b/S and
-        C = β C' + C_b/S + β/S (m' − m_b)(m' − m_b)ᵀ, here as a factor: the columns of all three.
-
-        Had all batches been made by the generator as it is now, they would move alike when it moves: m' − m_b would
-        stay, and m and C change by what m_b and C_b change. So the last term is held fixed, which otherwise makes up
-        for lacking variance by moving the mean to and fro; and derivatives of m and C come out 1/S times too small.
+        The weights add up to S = 1 + decay · S', S' the sum before, so derivatives of the moments come out 1/S times
+        too small: had all batches been made by the generator as it is now, all would move.
         """
-        weight = 1 + decay * self.running_weight
-        beta = decay * self.running_weight / weight
-        apart = (self.running_mean - mean.detach())[:, None]
-        columns = [beta.sqrt() * self.running_factor, factor / weight.sqrt(), (beta / weight).sqrt() * apart]
-        joint, center = torch.cat(columns, dim=-1), beta * self.running_mean + mean / weight
+        memory = moments_from(decay * self.running_weight, self.running_mean, self.running_factor)
+        joint = remembered(memory, moments_from(1, now.mean, now.columns(self.unbiased)))
         with torch.no_grad():
-            # Fᵀ = Q R gives the factor Rᵀ, with n columns.
-            reduced = torch.linalg.qr(joint.detach().mT, mode="r")[1].mT
-            self.running_factor.copy_(reduced)
-            self.running_mean.copy_(center.detach())
-            self.running_weight.copy_(weight)
-        return center, joint, weight
+            self.running_factor.copy_(joint.factor())
+            self.running_mean.copy_(joint.mean)
+            self.running_weight.copy_(joint.count)
+        return joint
 
     def _checked(self, features: Tensor) -> Tensor:
         if not isinstance(features, Tensor):

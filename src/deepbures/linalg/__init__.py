@@ -15,4 +15,7 @@ from deepbures.linalg._procrustes import squared_procrustes_distance as squared_
 from deepbures.linalg._rank import effective_rank as effective_rank
 from deepbures.linalg._rank import nonzero as nonzero
 from deepbures.linalg._rank import rank_size as rank_size
+from deepbures.linalg._rank import svd_noise as svd_noise
+from deepbures.linalg._rank import without_noise as without_noise
 from deepbures.linalg._svd import thin_svd as thin_svd
+from deepbures.linalg._triangle import triangle as triangle

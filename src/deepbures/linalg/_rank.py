@@ -12,8 +12,7 @@ def nonzero(s: Array, num_rows: int, num_columns: int) -> Array:
     """Which singular values count as nonzero: s > size · eps · s_max, the one rank tolerance.
 
     This is the size of the rounding error of an SVD, hence the level below which a computed singular value carries no
-    information: with size = min(shape) + √max(shape), or max(shape) if that is less. Each of min(shape) reflections
-    adds about eps, and the sums of max(shape) terms in them the square root of their number. `s` is sorted in
+    information: with size = min(shape) + √max(shape) (`svd_noise`), or max(shape) if that is less. `s` is sorted in
     descending order.
     """
     xp = array_namespace(s)
@@ -25,8 +24,23 @@ def nonzero(s: Array, num_rows: int, num_columns: int) -> Array:
 
 def rank_size(num_rows: int, num_columns: int) -> float:
     """The rank tolerance in units of eps."""
+    return min(max(num_rows, num_columns), svd_noise(num_rows, num_columns))
+
+
+def svd_noise(num_rows: int, num_columns: int) -> float:
+    """The rounding error of the singular values of a matrix, in units of eps times the largest.
+
+    Each of min(shape) reflections adds about one, and the sums of max(shape) terms in them the square root of their
+    number. (Measured on rank-deficient matrices of up to 10⁶ rows: at most half of that.)
+    """
     small, large = sorted((num_rows, num_columns))
-    return min(large, small + math.sqrt(large))
+    return small + math.sqrt(large)
+
+
+def without_noise(values: Array, level: float) -> Array:
+    """Values (..., r), descending, with those up to a level relative to the largest, rounding, as exact zeros."""
+    xp = array_namespace(values)
+    return xp.where(values > level * values[..., :1], values, xp.zeros_like(values))
 
 
 def effective_rank(s: Array) -> Array:

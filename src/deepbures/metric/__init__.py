@@ -11,6 +11,10 @@ from deepbures.metric._factors import bures_wasserstein_distance_factors, square
 from deepbures.metric._frechet import squared_frechet_distance, squared_frechet_distance_from_moments
 from deepbures.metric._kernel import Kernel
 from deepbures.metric._mixed import bures_wasserstein_distance_mixed, squared_bures_wasserstein_mixed
+from deepbures.metric._moments import Moments
+from deepbures.metric._moments import moments_from as moments_from
+from deepbures.metric._moments import moments_of as moments_of
+from deepbures.metric._moments import remembered as remembered
 from deepbures.metric._nearest import NearestCovariance, nearest_covariance
 from deepbures.metric._nearest import checked_covariances as checked_covariances
 from deepbures.metric._pairwise import (
@@ -24,6 +28,7 @@ from deepbures.metric._validation import check_eigenvalues as check_eigenvalues
 
 __all__ = [
     "Kernel",
+    "Moments",
     "NearestCovariance",
     "bures_wasserstein_distance",
     "bures_wasserstein_distance_factors",

@@ -1,6 +1,5 @@
 """The Fréchet distance: Bures-Wasserstein with means, from samples or from moments."""
 
-import math
 from typing import Any
 
 from array_api_compat import array_namespace
@@ -10,6 +9,7 @@ from deepbures.linalg import squared_norm
 from deepbures.metric._covariances import CovarianceKernel
 from deepbures.metric._factors import FACTORS
 from deepbures.metric._libraries import detached
+from deepbures.metric._moments import moments_of
 from deepbures.metric._nearest import checked_covariances
 from deepbures.metric._rules import distance
 from deepbures.metric._scaled import squared_at_any_scale
@@ -82,10 +82,10 @@ def squared_frechet_distance(x: Array, y: Array, *, unbiased: bool = False) -> A
     scale = common_scale(x, y)
     if not is_one(scale):
         x, y = x / scale, y / scale
-    mean_x, more_x, f = moments(x, unbiased)
-    mean_y, more_y, g = moments(y, unbiased)
-    xp = array_namespace(f, g)
-    value = distance(FACTORS, f, g) + _squared_length((mean_x - mean_y) + (more_x - more_y))
+    of_x, of_y = moments_of(x), moments_of(y)
+    value = distance(FACTORS, of_x.columns(unbiased), of_y.columns(unbiased))
+    value = value + _squared_length(of_x.distance_of_means(of_y))
+    xp = array_namespace(value)
     # Taken away as a constant: the derivatives at equal samples are those of the formula.
     rounding = detached(xp.where(same, value, xp.zeros_like(value)))
     return squared(value - rounding, scale[..., 0, 0])
@@ -166,28 +166,6 @@ def _check_sample_count(shape: tuple[int, ...], name: str, unbiased: bool) -> No
             f"{name} holds one sample (shape {shape}), and unbiased=True divides by N - 1 = 0. Give more samples, or "
             "use unbiased=False, where the covariance of one sample is zero."
         )
-
-
-def moments(x: Array, unbiased: bool) -> tuple[Array, Array, Array]:
-    """Mean (..., 1, n) in two parts, and a factor of the covariance with N − 1 columns.
-
-    The columns of the centered Xᴴ sum to zero. So in an orthonormal basis whose first vector is 1/√N, one coordinate
-    vanishes; leaving it out takes away a zero singular value. The reflection that maps 1/√N to −e_1 makes of the others
-    x_i − x_1 / (√N + 1), i = 2 … N.
-    """
-    xp = array_namespace(x)
-    num_samples = x.shape[-2]
-    mean = xp.mean(x, axis=-2, keepdims=True)
-    centered = x - mean
-    # A plain sum over many rows has an error of up to N eps; the mean of what is left is that error, found out. It is
-    # kept apart from the mean, which is rounded to eps itself, so that it survives in the difference of two means.
-    more = xp.mean(centered, axis=-2, keepdims=True)
-    centered = centered - more
-    if num_samples == 1:
-        return mean, more, 0 * xp.matrix_transpose(centered)
-    first, others = centered[..., :1, :], centered[..., 1:, :]
-    reflected = (others - first / (math.sqrt(num_samples) + 1)) / math.sqrt(num_samples - unbiased)
-    return mean, more, xp.matrix_transpose(reflected)
 
 
 def _squared_length(row: Array) -> Array:

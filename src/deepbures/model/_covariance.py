@@ -15,9 +15,9 @@ import scipy.sparse.linalg
 
 from deepbures._precision import any_traced, is_tracer, times_power_of_two
 from deepbures._types import Array
-from deepbures.linalg import namespace, seeded_eigsh, transpose
+from deepbures.linalg import namespace, seeded_eigsh, transpose, without_noise
 from deepbures.model._coordinates import Coordinates, coordinates
-from deepbures.model._reduction import eigenpairs_of_matrix, without_noise
+from deepbures.model._reduction import eigenpairs_of_matrix
 
 
 class AbstractCovariance(eqx.Module):

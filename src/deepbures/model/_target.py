@@ -7,11 +7,11 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from deepbures._arrays import refuse_other_order
+from deepbures._arrays import is_read_by_blocks, refuse_other_order
 from deepbures._checks import as_array, check_finite, check_integer, check_matrix, check_number, rounding
 from deepbures._precision import is_tracer, numpy_in_numpy_out, times_power_of_two
 from deepbures._types import Array
-from deepbures.linalg import namespace
+from deepbures.linalg import namespace, without_noise
 from deepbures.metric import check_eigenvalues, checked_covariances
 from deepbures.model._covariance import (
     AbstractCovariance,
@@ -24,9 +24,8 @@ from deepbures.model._random import random_orthogonal
 from deepbures.model._reduction import (
     eigenpairs_of_factor,
     eigenpairs_of_matrix,
+    eigenpairs_of_samples,
     in_range,
-    moments_of_samples,
-    without_noise,
 )
 from deepbures.model._validation import (
     check_no_negative_eigenvalue,
@@ -262,7 +261,7 @@ class Target(eqx.Module):
         if x.shape[0] < 2:
             raise ValueError("samples must have at least two rows to have a covariance, but 1 was given.")
         dtype = x.dtype if isinstance(x, jax.Array) else np.dtype(np.float32 if x.dtype.str[1:] == "f4" else np.float64)
-        mean, values, vectors = (namespace(x).asarray(part, dtype=dtype) for part in moments_of_samples(x, dtype))
+        mean, values, vectors = (namespace(x).asarray(part, dtype=dtype) for part in eigenpairs_of_samples(x, dtype))
         return cls(mean, SpectralCovariance(vectors, values))
 
     @classmethod
@@ -367,8 +366,7 @@ class Target(eqx.Module):
 
 def samples_of(given: Any, name: str) -> Array:
     """An array as it is given where that holds numbers, in memory or in a file: it is never converted whole."""
-    is_read_by_blocks = type(given) in (np.ndarray, np.memmap) and given.dtype.kind in "iubf"
-    return given if is_read_by_blocks else as_array(given, name)
+    return given if is_read_by_blocks(given) else as_array(given, name)
 
 
 def _like(array: Array, result: Array) -> Array:
