@@ -10,10 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deepbures.metric import Moments, moments_from, moments_of, remembered
-from deepbures.metric._factors import squared_distance_of_graded
-from deepbures.metric._libraries import in_full_precision, values_of
-from deepbures.metric._torch_rules import product
+from deepbures import metric
 from deepbures.model import DeepLinearNetwork, Target, check_network, samples_for_target
 
 __all__ = ["BuresWassersteinLoss", "from_torch", "to_torch"]
@@ -136,11 +133,11 @@ class BuresWassersteinLoss(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """The loss of a batch (N, n) or (N, ...): a scalar."""
         x = self._checked(features)
-        with in_full_precision(x):
+        with metric.in_full_precision(x):
             return self._of_batch(x)
 
     def _of_batch(self, x: Tensor) -> Tensor:
-        moments = moments_of(x)
+        moments = metric.moments_of(x)
         if self.decay is None or not self.training:
             return self._squared_frechet(moments.mean, moments.columns(self.unbiased))
         joint = self._remember(moments, self._decay_of(len(x)))
@@ -168,16 +165,17 @@ class BuresWassersteinLoss(nn.Module):
 
     def _squared_distance(self, factor: Tensor) -> Tensor:
         if self.tau == 0:
-            return squared_distance_of_graded(self.basis * self.roots, factor)
+            return metric.squared_distance_of_graded(self.basis * self.roots, factor)
         # The exact loss of [G, √τ I]. In the eigenbasis of the target it splits: there, and outside of its range, where
         # the target is zero and each direction costs its own variance.
-        inside = product(self.basis.mT, factor)
+        inside = metric.constant_product(self.basis.mT, factor)
         noise = math.sqrt(self.tau) * torch.eye(len(self.roots), dtype=factor.dtype, device=factor.device)
-        value = squared_distance_of_graded(torch.diag(self.roots), torch.cat([inside, noise], dim=-1))
+        value = metric.squared_distance_of_graded(torch.diag(self.roots), torch.cat([inside, noise], dim=-1))
         missing = self.dim - len(self.roots)
         if missing:
+            outside = factor - metric.constant_product(self.basis, inside)
             # (A tensor: to a number PyTorch gives a tangent in double precision.)
-            value = value + ((factor - product(self.basis, inside)) ** 2).sum() + value.new_full((), missing * self.tau)
+            value = value + (outside**2).sum() + value.new_full((), missing * self.tau)
         return value
 
     def _decay_of(self, num: int) -> float:
@@ -186,14 +184,14 @@ class BuresWassersteinLoss(nn.Module):
         enough = SAMPLES_PER_DIMENSION * len(self.roots)
         return max(0.0, (enough - num) / (enough + num))
 
-    def _remember(self, now: Moments, decay: float) -> Moments:
+    def _remember(self, now: metric.Moments, decay: float) -> metric.Moments:
         """Moments of all batches so far, each with a weight: that of the present one is 1.
 
         The weights add up to S = 1 + decay · S', S' the sum before, so derivatives of the moments come out 1/S times
         too small: had all batches been made by the generator as it is now, all would move.
         """
-        memory = moments_from(decay * self.running_weight, self.running_mean, self.running_factor)
-        joint = remembered(memory, moments_from(1, now.mean, now.columns(self.unbiased)))
+        memory = metric.moments_from(decay * self.running_weight, self.running_mean, self.running_factor)
+        joint = metric.remembered(memory, metric.moments_from(1, now.mean, now.columns(self.unbiased)))
         with torch.no_grad():
             self.running_factor.copy_(joint.factor())
             self.running_mean.copy_(joint.mean)
@@ -224,7 +222,7 @@ class BuresWassersteinLoss(nn.Module):
                 f".to({str(features.device)!r})."
             )
         x = features.flatten(1).to(self.mean.dtype)
-        with values_of(x) as can_look:
+        with metric.values_of(x) as can_look:
             if can_look and not bool(x.isfinite().all()):
                 raise ValueError(
                     f"features hold {int((~x.isfinite()).sum())} values that are not finite (NaN or infinite): the "
@@ -381,9 +379,7 @@ def _checked_decay(decay: Any) -> float | str | None:
 
 def _spectrum(target: Any, unbiased: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Mean, roots of the nonzero eigenvalues, descending, and their eigenvectors."""
-    device, scale = None, 1.0
-    if isinstance(target, Tensor):
-        device = target.device
+    device, scale = target.device if isinstance(target, Tensor) else None, 1.0
     if not isinstance(target, Target):
         samples = samples_for_target(target)
         num = samples.shape[0] if samples.ndim else 0

@@ -8,8 +8,11 @@ of the same library and precision.
 from deepbures.metric._covariances import bures_wasserstein_distance, squared_bures_wasserstein, transport_map
 from deepbures.metric._differentiable import differentiable
 from deepbures.metric._factors import bures_wasserstein_distance_factors, squared_bures_wasserstein_factors
+from deepbures.metric._factors import squared_distance_of_graded as squared_distance_of_graded
 from deepbures.metric._frechet import squared_frechet_distance, squared_frechet_distance_from_moments
 from deepbures.metric._kernel import Kernel
+from deepbures.metric._libraries import in_full_precision as in_full_precision
+from deepbures.metric._libraries import values_of as values_of
 from deepbures.metric._mixed import bures_wasserstein_distance_mixed, squared_bures_wasserstein_mixed
 from deepbures.metric._moments import Moments
 from deepbures.metric._moments import moments_from as moments_from
@@ -24,6 +27,7 @@ from deepbures.metric._pairwise import (
     pairwise_squared_bures_wasserstein,
     pairwise_squared_bures_wasserstein_factors,
 )
+from deepbures.metric._rules import constant_product as constant_product
 from deepbures.metric._validation import check_eigenvalues as check_eigenvalues
 
 __all__ = [

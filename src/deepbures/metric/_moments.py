@@ -309,6 +309,7 @@ def remembered(memory: Moments, now: Moments) -> Moments:
     joint = Moments()
     joint._merge(memory)
     joint._merge(now, detached(now.distance_of_means(memory)))
+    joint._rows = [joint._all_rows()]
     return joint
 
 

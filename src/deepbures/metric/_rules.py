@@ -22,6 +22,11 @@ def gradient(kernel: Kernel, x: Array, y: Array) -> Array:
         return kernel.gradient(0, x, y, kernel.decompose(x, y))
 
 
+def constant_product(matrix: Array, x: Array) -> Array:
+    """The product of a constant matrix and x, in full precision; in PyTorch its derivatives too, under autocast."""
+    return _rules(x).product(matrix, x) if is_torch(x) else matrix @ x
+
+
 def _rules(x: Array) -> Any:
     """The rules of the library of `x`, which is loaded already, since `x` is one of its arrays.
 
