@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from array_api_compat import is_array_api_obj, is_dask_array, is_numpy_array
 
+from deepbures._words import told
+
 Array = Any
 
 _SPARSE = ("scipy.sparse", "cupyx.scipy.sparse", "jax.experimental.sparse", "sparse")
@@ -117,22 +119,6 @@ def rounded_message(value: Any, place: str, digits: int = 53) -> str:
         f"rounding would change the results.{wider} Subtract a constant first, or leave the column out if it is an "
         "identifier."
     )
-
-
-def counted(number: int, one: str, many: str | None = None) -> str:
-    """A number of things, in words that agree with it: "1 column", "2 columns"."""
-    return f"{number} {one if number == 1 else many or f'{one}s'}"
-
-
-def told(number: int, one: str, many: str, place: str) -> str:
-    """A number of things, and where the first of them is."""
-    return f"{counted(number, one, many)}, {'the first ' if number != 1 else ''}{place}"
-
-
-def not_finite_message(name: str, number: int, place: str) -> str:
-    """What to say of NaN and infinities."""
-    one, many = "entry that is not finite (NaN or infinite)", "entries that are not finite (NaN or infinite)"
-    return f"{name} has {told(number, one, many, place)}. Remove or impute {'it' if number == 1 else 'them'} first."
 
 
 def looks_like_covariance(matrix: np.ndarray) -> bool:

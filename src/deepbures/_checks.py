@@ -6,8 +6,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from deepbures._arrays import as_numpy_array, not_finite_message, refuse_rounded
+from deepbures._arrays import as_numpy_array, refuse_rounded
 from deepbures._precision import is_tracer
+from deepbures._words import not_finite_message
 
 
 def as_array(value: Any, name: str) -> Any:

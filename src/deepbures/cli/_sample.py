@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import typer
 
-from deepbures._arrays import counted
 from deepbures._claim import claimed_file
+from deepbures._words import counted
 from deepbures.cli._messages import Invocation, WorkError
 from deepbures.cli._options import Noise
 from deepbures.cli._progress import Display

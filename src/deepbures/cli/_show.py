@@ -9,8 +9,7 @@ from typing import Any
 
 import typer
 
-from deepbures._arrays import counted
-from deepbures._words import in_percent
+from deepbures._words import counted, in_percent
 
 
 def show_json(content: Mapping[str, Any]) -> None:

@@ -15,8 +15,8 @@ from typing import IO, Any, Protocol
 
 import numpy as np
 
-from deepbures._arrays import counted
 from deepbures._warn import warn
+from deepbures._words import counted
 from deepbures.datasets import Features
 from deepbures.runs import write_atomically
 

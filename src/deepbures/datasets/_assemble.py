@@ -5,14 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepbures._arrays import (
-    first_rounded,
-    looks_like_covariance,
-    not_finite_message,
-    remedy_for_dtype,
-    rounded_message,
-)
+from deepbures._arrays import first_rounded, looks_like_covariance, remedy_for_dtype, rounded_message
 from deepbures._warn import warn
+from deepbures._words import not_finite_message
 from deepbures.datasets import _files
 from deepbures.datasets._dataset import Dataset, row_blocks
 from deepbures.datasets._table import Table

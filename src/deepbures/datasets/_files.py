@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepbures._arrays import counted
+from deepbures._words import counted
 from deepbures.datasets._features import Features
 from deepbures.datasets._kinds import first_bytes, refuse_other_kind
 from deepbures.datasets._table import Table

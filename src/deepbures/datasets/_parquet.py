@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from deepbures._arrays import first_rounded, rounded_message, told
+from deepbures._arrays import first_rounded, rounded_message
+from deepbures._words import told
 from deepbures.datasets._extras import import_extra
 from deepbures.datasets._kinds import first_bytes, refuse_other_kind
 from deepbures.datasets._table import Table

@@ -14,7 +14,8 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from deepbures._arrays import counted, not_finite_message, rounded_message
+from deepbures._arrays import rounded_message
+from deepbures._words import counted, not_finite_message
 from deepbures.datasets._encoding import check_text, open_text, reading_text
 from deepbures.datasets._header import (
     MISSING,

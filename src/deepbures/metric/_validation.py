@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
-from deepbures._arrays import as_any_array, not_finite_message, refuse_rounded
+from deepbures._arrays import as_any_array, refuse_rounded
+from deepbures._words import not_finite_message
 from deepbures.linalg import adjoint
 from deepbures.metric._libraries import (
     constants_of_jax,

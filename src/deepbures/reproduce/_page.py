@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from deepbures._arrays import counted
 from deepbures._html import inline_svg, render
+from deepbures._words import counted
 from deepbures.experiments import Finding
 from deepbures.plot import format_number
 from deepbures.reproduce._folder import Complete, Options
