@@ -1,17 +1,16 @@
 """Curvature of L(W_N ⋯ W_1) at any network: extreme Hessian eigenvalues by Lanczos, and the matrix of small ones."""
 
 import dataclasses
-from collections.abc import Callable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator
+from scipy.sparse.linalg import ArpackNoConvergence
 
 from deepbures._checks import check_integer, check_number
 from deepbures._types import Array, Floats
-from deepbures.linalg import seeded_eigsh
+from deepbures.linalg import extreme_eigenpairs
 from deepbures.model import (
     AbstractLoss,
     DeepLinearNetwork,
@@ -162,13 +161,13 @@ def hessian_extremes(
         def product(flat: Floats) -> Floats:
             nonlocal count
             count += 1
-            return np.asarray(_product(weights, target, loss, jnp.asarray(flat.reshape(-1))))
+            return np.asarray(_product(weights, target, loss, jnp.asarray(flat)))
 
         if size < 4:
             values, vectors = np.linalg.eigh(hessian_matrix(net, target, loss))
         else:
             try:
-                values, vectors = _ends(product, size, rng.standard_normal(size), tol, max_products)
+                values, vectors = extreme_eigenpairs(product, rng.standard_normal(size), tol, max_products)
             except ArpackNoConvergence as error:
                 raise RuntimeError(
                     f"The extreme eigenvalues were not found to an accuracy of {tol:g} of the largest within {count} "
@@ -184,28 +183,6 @@ def hessian_extremes(
     return HessianExtremes(
         smallest, largest, first_residual, last_residual, _split(first, weights), _split(last, weights), count
     )
-
-
-def _ends(
-    product: Callable[[Floats], Floats], size: int, start: Floats, tol: float, max_products: int
-) -> tuple[Floats, Floats]:
-    """Both ends of the spectrum, and their eigenvectors.
-
-    ARPACK measures convergence relative to each eigenvalue, and zero is one at every minimizer. So the spectrum is
-    shifted away from zero by twice its size.
-    """
-    krylov = min(size - 1, 40)
-    rounds = max(max_products // krylov, 1)
-    plain = LinearOperator((size, size), matvec=product, dtype=np.float64)
-    options = {"v0": start, "maxiter": rounds}
-    rough = min(size - 1, 8)
-    (largest,) = seeded_eigsh(plain, k=1, which="LM", tol=0.1, ncv=rough, return_eigenvectors=False, **options)
-    shift = 2 * abs(float(largest)) or 1.0
-    shifted = LinearOperator(
-        (size, size), matvec=lambda flat: product(flat) + shift * flat.reshape(-1), dtype=np.float64
-    )
-    values, vectors = seeded_eigsh(shifted, k=2, which="BE", tol=tol / 3, ncv=krylov, **options)
-    return values - shift, vectors
 
 
 def hessian_matrix(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> Floats:

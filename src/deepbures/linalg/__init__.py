@@ -3,7 +3,9 @@
 JAX and SciPy's sparse solvers are loaded by the functions that need them, so that the metric starts quickly.
 """
 
-from deepbures.linalg._eigsh import seeded_eigsh as seeded_eigsh
+from deepbures.linalg._lanczos import extreme_eigenpairs as extreme_eigenpairs
+from deepbures.linalg._lanczos import leading_eigenpairs as leading_eigenpairs
+from deepbures.linalg._lanczos import seeded_eigsh as seeded_eigsh
 from deepbures.linalg._namespace import namespace as namespace
 from deepbures.linalg._namespace import transpose as transpose
 from deepbures.linalg._norms import adjoint as adjoint

@@ -11,11 +11,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.sparse.linalg
 
 from deepbures._precision import any_traced, is_tracer, times_power_of_two
 from deepbures._types import Array
-from deepbures.linalg import namespace, seeded_eigsh, transpose, without_noise
+from deepbures.linalg import leading_eigenpairs, namespace, transpose, without_noise
 from deepbures.model._coordinates import Coordinates, coordinates
 from deepbures.model._reduction import eigenpairs_of_matrix
 
@@ -268,22 +267,8 @@ def _lanczos(covariance: AbstractCovariance, k: int) -> tuple[Array, Array]:
             "needs concrete values): compute what depends on it before, or build the target with Target.from_factor "
             "or Target.from_spectrum."
         )
-    n = covariance.dim
     dtype = np.asarray(covariance.trace).dtype
-    if 2 * k >= n:
-        dense = np.asarray(covariance.matmul(np.eye(n, dtype=dtype)))
-        values, vectors = np.linalg.eigh((dense + dense.T) / 2)
-        return np.maximum(values[::-1][:k], 0), vectors[:, ::-1][:, :k]
-    products = scipy.sparse.linalg.LinearOperator(
-        (n, n),
-        matvec=lambda v: np.asarray(covariance.matmul(v.reshape(n, 1))).reshape(n),
-        matmat=lambda v: np.asarray(covariance.matmul(v)),
-        dtype=dtype,
-    )
-    start = np.random.default_rng(0).standard_normal(n).astype(dtype)
-    values, vectors = seeded_eigsh(products, k, which="LA", v0=start, ncv=min(n, max(3 * k, 40)))
-    order = np.argsort(values)[::-1]
-    return np.maximum(values[order], 0), vectors[:, order]
+    return leading_eigenpairs(covariance.matmul, covariance.dim, k, dtype)
 
 
 def host_operator(function: Callable[[Any], Any], n: int, dtype: Any) -> tuple[Callable[[Array], Array], bool]:
