@@ -14,8 +14,7 @@ import numpy as np
 
 import deepbures as db
 from deepbures.experiments import Piece, bounds, descent, grid
-from deepbures.experiments._setting import DEPTHS, DIM, HORIZON, STOP, close_start, zipf_target
-from deepbures.training._ensemble import end_to_end_flows
+from deepbures.experiments._setting import DEPTHS, DIM, HORIZON, STOP, close_start, flows_until, zipf_target
 from machine import heading
 
 
@@ -60,13 +59,11 @@ def by_depth() -> None:
         for smin, tau in ((2.0, 0.5), (-1.0, 0.05)):
             target = zipf_target(smin, 0)
             loss, start = db.BuresWasserstein(tau), close_start(target, tau, 0)
-            fastest = np.array([float(db.sharpness(target, DIM, loss, depth=depth))])
-            settings = {"fastest": fastest, "tolerance": STOP}
             for _ in range(2):  # the first call compiles
                 begun = time.process_time()
-                runs = end_to_end_flows(start[None], np.array([depth]), DIM, target, loss, HORIZON, **settings)
+                runs = flows_until(STOP, start[None], np.array([depth]), target, loss, HORIZON)
                 taken = time.process_time() - begun
-            cells.append(f"{taken:.3f} | {int(runs.steps[0])}")
+            cells.append(f"{taken:.3f} | {int(runs.steps[0, -1])}")
         print(f"| {depth} | " + " | ".join(cells) + " |")
 
 

@@ -102,15 +102,7 @@ def test_without_sources_the_rooms_are_asked(monkeypatch):
 
 # Who imports which private module, or private name, of another room. The list can only get shorter: what another room
 # needs is public in its room's face.
-PRIVATE_IMPORTS = (
-    ("cli._certify", "training._fit"),
-    ("cli._fit", "training._fit"),
-    ("experiments._bounds", "training._ensemble"),
-    ("experiments._descent", "training._ensemble"),
-    ("experiments._grid", "training._ensemble"),
-    ("experiments._images", "training._fit"),
-    ("experiments._smoothing", "training._ensemble"),
-)
+PRIVATE_IMPORTS: tuple[tuple[str, str], ...] = ()
 
 
 def imported_names(source: str) -> set[str]:

@@ -6,7 +6,6 @@ import pytest
 
 import deepbures as db
 from deepbures.training import _fields
-from deepbures.training._ensemble import end_to_end_flows
 
 SPECTRUM = np.array([4.0, 2.0, 1.0, 0.5])
 TARGET = db.Target.from_spectrum(SPECTRUM, key=0)
@@ -40,40 +39,66 @@ def test_both_spaces_agree(widths, loss):
 def test_depth_one_hundred_against_the_scalar_equations(name):
     s0, loss = np.array([0.3, 0.2, 1.5, 0.1]), LOSSES[name]
     start = db.balanced_network(BASIS * s0, (4,) * 101)
-    run = end_to_end_flows(
-        start.end_to_end[None],
-        np.array([100]),
-        4,
-        TARGET,
-        loss,
-        0.01,
-        fastest=np.array([1e3]),
-        tolerance=0.0,
-        rtol=1e-11,
-    )
+    options = {"tolerance": 0.0, "rtol": 1e-11, "num_records": 100}
+    run = db.balanced_flows(start.end_to_end[None], 100, TARGET, loss, 0.01, **options)
     expected = db.aligned_flow(s0, SPECTRUM, loss, run.times[0], depth=100)
     cost = loss.value(BASIS * expected[-1], TARGET) - loss.value(db.rank_k_minimizer(TARGET, 4, loss), TARGET)
     np.testing.assert_allclose(run.excess[0, -1], cost, rtol=1e-6, atol=1e-9)
-    np.testing.assert_allclose(run.smallest_singular_value[0], expected.min(1), rtol=1e-8)
+    np.testing.assert_allclose(run["smallest_singular_value"][0], expected.min(1), rtol=1e-8)
 
 
-def test_rates_of_an_ensemble_are_derivatives():
-    start = db.initialize((4, 4), key=3).end_to_end
-    run = end_to_end_flows(
-        np.stack([start, start]),
-        np.array([1, 3]),
-        4,
-        TARGET,
-        LOSSES["exact"],
-        0.5,
-        fastest=np.array([2.0, 15.0]),
-        tolerance=0.0,
-        num_records=400,
-    )
-    for times, excess, rate in zip(run.times, run.excess, run.rate, strict=True):
-        middle = slice(300, 380)
-        slopes = -np.gradient(np.log(excess[middle]), times[middle])
-        np.testing.assert_allclose(rate[middle][2:-2], slopes[2:-2], rtol=2e-3)
+def test_balanced_flows_are_flows_of_their_balanced_networks():
+    """Records, rates and ends of `gradient_flow` from the lifts, for depths, targets and losses of their own."""
+    rng = np.random.default_rng(0)
+    starts, depths = 0.4 * rng.standard_normal((2, 4, 3)), [1, 3]
+    starts[1] = starts[1, :, :2] @ starts[1, :2]  # rank 2
+    targets = [TARGET, db.Target.from_spectrum(SPECTRUM[::-1] + 1, key=1)]
+    both = db.Target.from_covariance(np.stack([t.matmul(np.eye(4)) for t in targets]))
+    options = {"times": [0.1, 0.4], "tolerance": 0.0, "rtol": 1e-11, "solver": "dopri8"}
+    record = ("rate", "smallest_singular_value", "singular_values", "balancedness_gap")
+    runs = db.balanced_flows(starts, depths, both, LOSSES["smoothed"], 0.5, record=record[:-1], **options)
+    assert len(runs) == 2 and runs.times.shape == (2, 4) and runs["singular_values"].shape == (2, 4, 3)
+    for i, depth in enumerate(depths):
+        lift = db.balanced_network(starts[i], (3, *[3] * (depth - 1), 4))
+        alone = db.gradient_flow(lift, targets[i], LOSSES["smoothed"], 0.5, record=record, **options)
+        for name in ("loss", "excess", "gradient_norm", *record[:-1]):
+            np.testing.assert_allclose(runs[name][i], alone[name], rtol=1e-7, atol=1e-9, err_msg=name)
+        np.testing.assert_allclose(runs.network(i).end_to_end, alone.network.end_to_end, atol=1e-9)
+        assert runs.network(i).depth == depth and runs.network(i).balancedness_gap() < 1e-12
+        np.testing.assert_allclose(runs.minimal_loss[i], alone.minimal_loss, rtol=1e-12)
+        slopes = -np.gradient(np.log(alone.excess), alone.times)
+        assert slopes[2] == pytest.approx(runs["rate"][i, 2], rel=0.3)  # the rate is a derivative, not its negative
+    assert (runs.result == db.Result.finished).tolist() == [True, True]
+
+
+def test_balanced_flows_hand_over_to_the_stabilized_method_and_stop():
+    loss, start, spectrum = LOSSES["exact"], 0.1 * np.eye(4), [400.0, 2.0, 1.0, 1e-3]
+    target = db.Target.from_spectrum(spectrum)
+    runs = db.balanced_flows([start, start], 2, target, loss, 1e3, num_records=40)
+    assert (runs.result == db.Result.converged).all() and runs.times.max() > 2000 / 80
+    np.testing.assert_array_equal(runs.excess[0], runs.excess[1])
+    expected = db.aligned_flow([0.1] * 4, spectrum, loss, runs.times[0], depth=2)
+    np.testing.assert_allclose(runs["smallest_singular_value"][0], expected.min(1), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"end_to_end": np.eye(4)}, r"shape \(B, n, m\), one matrix for each run, with n = 4.*but has shape \(4, 4\)"),
+        ({"end_to_end": np.ones((2, 3, 3))}, r"with n = 4, the dimension of the target, but has shape \(2, 3, 3\)"),
+        ({"rank": 1}, r"end_to_end\[0\] has a rank above 1, which no network of that bottleneck has"),
+        ({"rank": 5}, "rank must be at least 1 and at most 4"),
+        ({"depth": [1, 2, 3]}, "depth must be one number, or one for each of the 2 runs, but has 3"),
+        ({"depth": 0}, "depth must be at least 1, but 0 was given"),
+        ({"record": ("weights",)}, "weights is a record of layers, which these runs do not have: take gradient_flow"),
+        ({"target": db.Target.from_covariance(np.stack([np.eye(4)] * 3))}, "There are 2 runs, but 3 targets"),
+        ({"solver": "euler"}, "solver must be .* but 'euler' was given"),
+    ],
+)
+def test_what_is_no_batch_of_balanced_flows_is_refused(change, message):
+    arguments = {"end_to_end": np.stack([np.eye(4)] * 2), "depth": 2, "target": TARGET, "loss": LOSSES["exact"]}
+    with pytest.raises(ValueError, match=message):
+        db.balanced_flows(**{**arguments, "horizon": 1.0, **change})
 
 
 def test_a_rank_deficient_balanced_start_stays_so():

@@ -14,7 +14,7 @@ from deepbures.cli._target import loss_of, target_of
 from deepbures.cli.requests import CertifyRequest
 from deepbures.datasets import require_same_order
 from deepbures.runs import StoredModel, environment, plain, read_model
-from deepbures.training._fit import fit_problem, fit_start
+from deepbures.training import fit_problem, fit_start
 
 
 def run(request: CertifyRequest, call: Invocation, display: Display) -> dict[str, Any]:

@@ -17,8 +17,7 @@ from deepbures.cli._target import loss_of, target_of
 from deepbures.cli.requests import FitRequest
 from deepbures.datasets import Dataset
 from deepbures.runs import CHECKPOINT, MODEL, REPORT, REQUEST, SUMMARY, TRAJECTORY, RunFolder, environment, plain
-from deepbures.training import Progress
-from deepbures.training._fit import fit_problem, fit_start, fit_widths
+from deepbures.training import Progress, fit_problem, fit_start, fit_widths, name_of
 
 _SECONDS_PER_CHECKPOINT = 5.0
 _NUM_RECORDS = 200
@@ -218,21 +217,17 @@ def _report(path: Path, fitted: db.Fit, dataset: Dataset, summary: Mapping[str, 
     return lambda: write_report(path, fitted, dataset, summary)
 
 
-def _status(fitted: db.Fit) -> str:
-    names = [name for name in _ENDINGS if bool(fitted.result == getattr(db.Result, name))]
-    return names[0] if names else "converged"
-
-
 def _summary(fitted: db.Fit, request: FitRequest) -> dict[str, Any]:
     run = fitted.trajectory
     network = fitted.network
-    status = _status(fitted)
+    status = str(name_of(fitted.result))
     reached = "Closed form: the minimum itself." if run is None else run.message
     asked = request.record()
     resolved = {
         "hidden": network.widths[1:-1],
-        "horizon": fitted.horizon if request.solver == "flow" else None,
-        "num_steps": fitted.horizon if request.solver == "descent" else None,
+        "horizon": None,
+        "num_steps": None,
+        **fitted.solver.limits,
         "num_records": _NUM_RECORDS if request.is_training else None,
         "step_size": None if run is None or run.step_size is None else float(run.step_size),
         "dtype": str(network.weights[0].dtype),

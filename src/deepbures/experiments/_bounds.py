@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 from deepbures._checks import check_integer
 from deepbures.certificates import VISIBLE_CONTRACTION, Check, certify
 from deepbures.experiments._pieces import Finding, Keeper, Piece, compute_all
-from deepbures.experiments._setting import check_seed, listed
-from deepbures.landscape import asymptotic_rate, sharpness
+from deepbures.experiments._setting import check_seed, flows_until, listed
+from deepbures.landscape import asymptotic_rate
 from deepbures.model import BuresWasserstein, DeepLinearNetwork, Target, initialize
 from deepbures.training import gradient_descent
-from deepbures.training._ensemble import end_to_end_flows
 
 Floats = NDArray[np.float64]
 
@@ -268,15 +267,13 @@ def _run(instance: _Instance, seed: int) -> dict[str, Any]:
     certificates = certify(start, target, loss)
     by_name = {certificate.name: certificate for certificate in certificates}
     excess = by_name["flow-asymptotic"].excess
-    flow = end_to_end_flows(
+    flow = flows_until(
+        1e-11 * excess,
         start.end_to_end[None],
         np.array([depth]),
-        k,
         target,
         loss,
         60 / float(asymptotic_rate(target, k, loss, depth=depth)),
-        fastest=np.array([float(sharpness(target, k, loss, depth=depth))]),
-        tolerance=1e-11 * excess,
         num_records=80,
     )
     checks = {c.name: c.check(flow.times[0], flow.excess[0]) for c in certificates if c.method == "flow"}
@@ -290,7 +287,7 @@ def _run(instance: _Instance, seed: int) -> dict[str, Any]:
         "tau": tau,
         "margin": np.exp(margin),
         "authors_margin": np.exp(authors) if k == n else np.nan,
-        "smallest": flow.smallest_singular_value[0].min(),
+        "smallest": flow["smallest_singular_value"][0].min(),
     }
     descent, contraction, monotone = _descend(start, target, loss, by_name["descent-derived"])
     checks |= {name: descent[name] for name in descent}

@@ -17,16 +17,15 @@ from deepbures.experiments._setting import (
     check_smins,
     check_taus,
     close_start,
+    flows_until,
     listed,
     slope,
     text_of,
     usable_tau,
     zipf_target,
 )
-from deepbures.landscape import sharpness
 from deepbures.model import BuresWasserstein, balanced_network
 from deepbures.training import gradient_descent
-from deepbures.training._ensemble import end_to_end_flows
 
 Floats = NDArray[np.float64]
 
@@ -174,8 +173,7 @@ def _cell(depth: int, smin: float, tau: float, seed: int) -> Piece:
     used = usable_tau(tau, target)
     loss = BuresWasserstein(used)
     start = close_start(target, used, seed)
-    fastest = np.array([float(sharpness(target, DIM, loss, depth=depth))])
-    flow = end_to_end_flows(start[None], np.array([depth]), DIM, target, loss, HORIZON, fastest=fastest, tolerance=STOP)
+    flow = flows_until(STOP, start[None], np.array([depth]), target, loss, HORIZON)
     num_steps = round(HORIZON / STEP_SIZE)
     # Tolerances of a run are relative to the loss of zero, where the minimum is zero.
     zero = float(loss.value(np.zeros((DIM, 1)), target))
@@ -193,7 +191,7 @@ def _cell(depth: int, smin: float, tau: float, seed: int) -> Piece:
         "depth": np.array(depth),
         "smin": np.array(smin),
         "tau": np.array(used),
-        "flow_slope": np.array(slope(flow.times[0], flow.excess[0], flow.rate[0])[0]),
+        "flow_slope": np.array(slope(flow.times[0], flow.excess[0], flow["rate"][0])[0]),
         "descent_slope": np.array(slope(np.asarray(run.times), np.asarray(run.excess))[0]),
         "steps": np.asarray(run.steps[-1]),
     }

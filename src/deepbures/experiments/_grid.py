@@ -23,15 +23,16 @@ from deepbures.experiments._setting import (
     check_smins,
     check_taus,
     close_start,
+    flows_until,
     listed,
     name_of,
     slope,
     usable_tau,
     zipf_target,
 )
-from deepbures.landscape import asymptotic_rate, sharpness
+from deepbures.landscape import asymptotic_rate
 from deepbures.model import loss_named
-from deepbures.training._ensemble import end_to_end_flows
+from deepbures.training import code_of
 
 Floats = NDArray[np.float64]
 
@@ -289,20 +290,10 @@ def _cell(loss: str, smin: float, tau: float, clip: bool, depths: tuple[int, ...
     start = close_start(target, usable, seed)
     used = usable if clip else tau
     objective = loss_named(loss, tau=used if loss == BW else 0.0)
-    fastest = np.array([float(sharpness(target, DIM, objective, depth=depth)) for depth in depths])
     predicted = np.array([float(asymptotic_rate(target, DIM, objective, depth=depth)) for depth in depths])
-    runs = end_to_end_flows(
-        np.broadcast_to(start, (len(depths), *start.shape)),
-        np.asarray(depths),
-        DIM,
-        target,
-        objective,
-        HORIZON,
-        fastest=fastest,
-        tolerance=STOP,
-        num_records=_NUM_RECORDS,
-    )
-    slopes = [slope(*curve) for curve in zip(runs.times, runs.excess, runs.rate, strict=True)]
+    starts = np.broadcast_to(start, (len(depths), *start.shape))
+    runs = flows_until(STOP, starts, np.asarray(depths), target, objective, HORIZON, _NUM_RECORDS)
+    slopes = [slope(*curve) for curve in zip(runs.times, runs.excess, runs["rate"], strict=True)]
     common = {
         "loss": loss,
         "tau": tau,
@@ -319,6 +310,6 @@ def _cell(loss: str, smin: float, tau: float, clip: bool, depths: tuple[int, ...
         "predicted": -predicted / np.log(10),
         "final_time": runs.times[:, -1],
         "final_excess": runs.excess[:, -1],
-        "steps": runs.steps,
-        "code": runs.codes,
+        "steps": runs.steps[:, -1],
+        "code": code_of(runs.result),
     }

@@ -16,14 +16,14 @@ from deepbures.datasets import Dataset, load_dataset
 from deepbures.experiments._image_record import Generator, Images
 from deepbures.experiments._pieces import Keeper, Piece, compute_all
 from deepbures.model import Target
-from deepbures.training import fit
-from deepbures.training._fit import SOLVERS
+from deepbures.training import SOLVERS, fit
 
 Floats = NDArray[np.float64]
 
 _RANKS = {"digits": 16}
 _RANK = 32
 _NUM_SAMPLES = 16
+_QUICK_SOLVERS = ("closed-form", "descent")
 
 # Excess over the theoretical minimum, relative to it, at which training stops: there, modes with eigenvalues 1 % apart
 # are turned into each other by about 1e-3, and the eigen-images are right to the eye.
@@ -106,7 +106,7 @@ def images(
 
 def _chosen(solvers: Sequence[str] | None, quick: bool) -> tuple[str, ...]:
     if solvers is None:
-        return tuple(solver for solver in SOLVERS if solver != "flow" or not quick)
+        return _QUICK_SOLVERS if quick else tuple(SOLVERS)
     asked = (solvers,) if isinstance(solvers, str) else tuple(solvers)
     unknown = [solver for solver in asked if solver not in SOLVERS]
     if unknown or not asked:
@@ -185,10 +185,10 @@ class _Asked:
 
     def train(self, solver: str) -> Piece:
         """One fit."""
-        options: dict[str, Any] = {} if solver == "closed-form" else {"tolerance": _TOLERANCE, "num_records": 100}
         dataset, target = self.loaded()
         rank = self.rank(dataset)
-        fitted = fit(target, rank, depth=self.depth, tau=self.tau, solver=solver, seed=self.seed, **options)
+        options: dict[str, Any] = {"tolerance": _TOLERANCE, "num_records": 100}
+        fitted = fit(target, rank, solver=solver, depth=self.depth, tau=self.tau, seed=self.seed, **options)
         left, singular, _ = np.linalg.svd(np.asarray(fitted.network.end_to_end, np.float64), full_matrices=False)
         run = fitted.trajectory
         positions = () if run is None else run.steps if run.times is None else run.times

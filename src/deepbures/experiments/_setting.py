@@ -1,5 +1,6 @@
 """The authors' setting: targets, starts and the rule for slopes, after the experiments of Bréchet et al. (2023)."""
 
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,8 +10,10 @@ from numpy.typing import NDArray
 
 from deepbures._checks import check_integer, check_number
 from deepbures.datasets import load_dataset
+from deepbures.landscape import Problem
 from deepbures.metric import squared_bures_wasserstein_factors
-from deepbures.model import LossName, Target, perturbed_minimizers
+from deepbures.model import AbstractLoss, LossName, Target, perturbed_minimizers
+from deepbures.training import BalancedFlows, balanced_flows
 
 Floats = NDArray[np.float64]
 
@@ -51,6 +54,30 @@ def close_start(target: Target, tau: float, seed: int) -> Floats:
         if float(squared_bures_wasserstein_factors(smoothed, factor)) <= usable_tau(np.inf, target):
             return np.asarray(w, np.float64)
     raise ValueError(f"No start of loss below λ_n: with tau = {tau:g} the minimum itself is above. Lower tau.")
+
+
+def flows_until(
+    excess: float,
+    starts: Floats,
+    depths: NDArray[np.int_],
+    target: Target,
+    loss: AbstractLoss,
+    horizon: float,
+    num_records: int = 100,
+) -> BalancedFlows:
+    """`balanced_flows` that stop at an excess; that some τ keep modes at zero is part of what is studied here."""
+    rank = starts.shape[-1]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*cannot be used, and stay at zero", category=UserWarning)
+        return balanced_flows(
+            starts,
+            depths,
+            target,
+            loss,
+            horizon,
+            tolerance=excess / float(Problem(target, loss, rank).reference),
+            num_records=num_records,
+        )
 
 
 def slope(times: Floats, excess: Floats, rate: Floats | None = None) -> tuple[float, float]:

@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepbures.experiments._pieces import Finding, Keeper, Piece, compute_all
-from deepbures.experiments._setting import check_depths, check_seed, check_taus, text_of
+from deepbures.experiments._setting import check_depths, check_seed, check_taus, flows_until, text_of
 from deepbures.landscape import asymptotic_rate, hessian_spectrum, minimal_loss, rank_k_minimizer, sharpness
 from deepbures.model import BuresWasserstein, Target
-from deepbures.training import aligned_flow
-from deepbures.training._ensemble import end_to_end_flows
+from deepbures.training import Result, aligned_flow
 
 Floats = NDArray[np.float64]
 
@@ -221,20 +220,11 @@ def _times(target: Target, loss: BuresWasserstein, depths: tuple[int, ...], stee
     rng = np.random.default_rng([seed, 1])
     start = rng.standard_normal((DIM, RANK)) / np.sqrt(RANK)
     zero = float(loss.value(np.zeros((DIM, 1)), target))
-    runs = end_to_end_flows(
-        np.broadcast_to(start, (len(depths), *start.shape)),
-        np.asarray(depths),
-        RANK,
-        target,
-        loss,
-        200.0,
-        fastest=steepest,
-        tolerance=1e-6 * zero,
-        num_records=60,
-    )
+    starts = np.broadcast_to(start, (len(depths), *start.shape))
+    runs = flows_until(1e-6 * zero, starts, np.asarray(depths), target, loss, 200.0, num_records=60)
     # The last step went somewhat below: back along the exponential.
-    late = np.log(1e-6 * zero / runs.excess[:, -1]) / runs.rate[:, -1]
-    return np.where(runs.codes == 1, (runs.times[:, -1] - late) * steepest, np.nan)
+    late = np.log(1e-6 * zero / runs.excess[:, -1]) / runs["rate"][:, -1]
+    return np.where(np.asarray(runs.result == Result.converged), (runs.times[:, -1] - late) * steepest, np.nan)
 
 
 def _escapes(
@@ -254,18 +244,9 @@ def _escapes(
     aligned = _half(grid, modes, height / 2)
     if not np.isfinite(aligned):  # half the height is below where it hides
         return np.nan, np.nan, predicted
-    run = end_to_end_flows(
-        (start @ turn.T)[None],
-        np.array([depth]),
-        RANK,
-        target,
-        loss,
-        1.5 * aligned,
-        fastest=np.array([float(sharpness(target, RANK, loss, depth=depth))]),
-        tolerance=0.0,
-        num_records=1200,
-    )
-    return _half(run.times[0], run.smallest_singular_value[0], height / 2), aligned, predicted
+    turned = (start @ turn.T)[None]
+    run = flows_until(0.0, turned, np.array([depth]), target, loss, 1.5 * aligned, num_records=1200)
+    return _half(run.times[0], run["smallest_singular_value"][0], height / 2), aligned, predicted
 
 
 def _half(times: Floats, values: Floats, level: float) -> float:

@@ -26,7 +26,7 @@ def tables(fit: Fit, dataset: Dataset, summary: Mapping[str, Any]) -> list[dict[
         ("Widths", " → ".join(map(str, net.widths))),
         ("Loss", fit.loss.words),
         *((f"Parameter {symbol(name)}", f"{value:g}") for name, value in fit.loss.parameters.items()),
-        ("Solver", fit.solver),
+        ("Solver", fit.solver.name),
         ("Step size", None if step_size is None or np.ndim(step_size) else format_number(float(step_size))),
         ("Seed", text_of(find(summary, "seed"))),
     ]

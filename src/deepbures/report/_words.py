@@ -19,15 +19,10 @@ def lead(fit: Fit, dataset: Dataset) -> str:
         if dataset.samples is not None
         else f"a covariance matrix of dimension {dataset.dim}"
     )
-    how = {
-        "closed-form": "the closed-form minimizer",
-        "flow": "gradient flow",
-        "descent": "gradient descent",
-    }.get(fit.solver, fit.solver)
     layers = "one layer" if net.depth == 1 else f"{net.depth} layers"
     return (
-        f"A linear network of {layers}, {' → '.join(map(str, net.widths))}, fitted to {what} by {how} under the "
-        f"{fit.loss.words} loss{_with_parameters(fit)}. {dataset.description}".strip()
+        f"A linear network of {layers}, {' → '.join(map(str, net.widths))}, fitted to {what} by {fit.solver.words} "
+        f"under the {fit.loss.words} loss{_with_parameters(fit)}. {dataset.description}".strip()
     )
 
 
@@ -67,7 +62,7 @@ def verdict(fit: Fit) -> dict[str, str]:
     if not np.isfinite(final) or not np.isfinite(excess):
         return {"status": "bad", "sentence": "The run left the range of finite numbers.", "detail": message}
     if _ended(fit, Result.converged):
-        if fit.solver == "closed-form":
+        if fit.start is None:
             sentence = f"The theoretical minimum {format_number(least, 5)}, in closed form: {gap}."
         else:
             sentence = f"Reached the theoretical minimum {format_number(least, 5)} to {gap}."

@@ -28,13 +28,13 @@ def norm(weights: Weights) -> Array:
     return jnp.ldexp(jnp.sqrt(sum_of_squares(scaled)), exponent)
 
 
-def curvatures(problem: Problem, net: DeepLinearNetwork) -> tuple[Array, Array]:
+def curvatures(problem: Problem, depth: int, latent_dim: int) -> tuple[Array, Array]:
     """Largest and smallest positive curvature at the balanced minimizer, for one problem or each of a batch.
 
     The largest is the inverse of the fastest time scale. NaN or 0 where the minimizer is the zero network (a zero
     target, or one below the smoothing), which is flat; NaN where it is not known.
     """
-    one = lambda problem: problem.extremes(net.depth, net.latent_dim)  # noqa: E731
+    one = lambda problem: problem.extremes(depth, latent_dim)  # noqa: E731
     found: tuple[Array, Array] = (eqx.filter_vmap(one) if problem.is_batch else one)(problem)
     return found
 
@@ -57,3 +57,18 @@ def _curvature_along_gradient(net: DeepLinearNetwork, problem: Problem) -> Array
     axes = (eqx.if_array(0) if net.batch_shape else None, eqx.if_array(0) if problem.is_batch else None)
     w = jnp.asarray(net.end_to_end)
     return one(w, problem) if axes == (None, None) else eqx.filter_vmap(one, in_axes=axes)(w, problem)
+
+
+def natural_horizon(problem: Problem, start: DeepLinearNetwork, arguments: str) -> float:
+    """Time for 40 e-foldings of the slowest mode's loss, or 10⁶ fastest time scales where nothing is exponential.
+
+    Refused where the curvature at the minimizer, which it follows from, is not known: then these arguments are needed.
+    """
+    if problem.eigenvalues is None:
+        raise ValueError(
+            f"How long to train is not known for a {type(problem.loss).__name__}, whose landscape is not known in "
+            f"closed form (it has no `modes`): pass {arguments}."
+        )
+    steepest, flattest = problem.extremes(start.depth, start.latent_dim)
+    rate = 2 * float(flattest)
+    return 40 / rate if rate > 0 else 1e6 / float(steepest)

@@ -16,7 +16,7 @@ from deepbures.training._trajectory import Trajectory
 
 Array = Any
 
-_INVARIANT = {*DEFAULT_RECORD, "singular_values", "alignment"}
+_INVARIANT = {*DEFAULT_RECORD, "singular_values", "alignment", "rate"}
 """What is the same seen in the subspace, but for the loss, which lacks a constant there."""
 
 _MOST = 0.5

@@ -2,20 +2,23 @@
 
 import itertools
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from deepbures.landscape import Problem
 from deepbures.linalg import thin_svd
 from deepbures.model import AbstractLoss, DeepLinearNetwork, Target, balanced_layers, layer_gradients
 from deepbures.training._dynamics import Weights
+from deepbures.training._observables import OBSERVABLES, Observables, rate_of_decay
 
 Array = Any
 
 
-class Field(eqx.Module):
+class AbstractField(eqx.Module):
     """A vector field whose solutions are gradient flow, and what its state stands for."""
 
     def pack(self, weights: Weights) -> Weights:
@@ -34,12 +37,17 @@ class Field(eqx.Module):
     def network(self, weights: Weights) -> DeepLinearNetwork:
         """The network of a state."""
 
+    def look(self, weights: Weights, problem: Problem, observables: Observables) -> tuple[dict[str, Array], Any]:
+        """What is recorded of a state, and the depth N of the network it stands for."""
+        net = self.network(weights)
+        return {name: look(net, problem) for name, look in observables}, net.depth
+
 
 LONG = 8
 """From this many equal hidden layers on, they are one array and a loop: a hundred of them compile in seconds."""
 
 
-class LayerField(Field):
+class LayerField(AbstractField):
     """dW_l/dt = −∂L^N/∂W_l. Long runs of layers of one shape are held as one stack each.
 
     `runs` are the lengths of the runs, 1 for a layer that stands alone.
@@ -113,7 +121,68 @@ def _loop_back(back: Array, part: Array, below: Array | None) -> tuple[Array, Ar
     return result
 
 
-class EndToEndField(Field):
+class EndToEndField(AbstractField):
+    """The flow of W = W_N ⋯ W_1 of balanced networks, seen as that of their balanced lifts of these widths."""
+
+    depth: Array
+    widths: tuple[int, ...] = eqx.field(static=True)
+
+    def __call__(self, t: Array, weights: Weights, args: tuple[AbstractLoss, Target]) -> Weights:
+        """dW/dt, as `balanced_velocity` has it."""
+        (w,), (loss, target) = weights, args
+        return (balanced_velocity(w, loss.grad(w, target), self.depth, min(self.widths)),)
+
+    def end_to_end(self, weights: Weights) -> Array:
+        """The state itself."""
+        return weights[0]
+
+    def network(self, weights: Weights) -> DeepLinearNetwork:
+        """The balanced lift."""
+        if len(self.widths) == 2:
+            return DeepLinearNetwork(list(weights))
+        return DeepLinearNetwork(balanced_layers(*thin_svd(weights[0]), self.widths))
+
+
+class BalancedField(AbstractField):
+    """The same flow where no network is wanted: `depth` is an array, so that one compiled flow serves every depth."""
+
+    depth: Array
+    rank: int = eqx.field(static=True)
+
+    def __call__(self, t: Array, weights: Weights, args: tuple[AbstractLoss, Target]) -> Weights:
+        """dW/dt, as `balanced_velocity` has it."""
+        (w,), (loss, target) = weights, args
+        return (balanced_velocity(w, loss.grad(w, target), self.depth, self.rank),)
+
+    def end_to_end(self, weights: Weights) -> Array:
+        """The state itself."""
+        return weights[0]
+
+    def network(self, weights: Weights) -> DeepLinearNetwork:
+        """W as a single layer."""
+        return DeepLinearNetwork(list(weights))
+
+    def look(self, weights: Weights, problem: Problem, observables: Observables) -> tuple[dict[str, Array], Any]:
+        """Of W as a single layer; but what depends on the layers is that of a balanced network of this depth.
+
+        There −dL/dt = Σ_l ‖∂L^N/∂W_l‖² = −⟨∇L(W), dW/dt⟩.
+        """
+        (w,), net = weights, self.network(weights)
+        gradient = problem.loss.grad(w, problem.target)
+        fall = -(gradient * balanced_velocity(w, gradient, self.depth, self.rank)).sum()
+        of_layers: dict[str, Callable[[], Array]] = {
+            "gradient_norm": lambda: jnp.sqrt(jnp.maximum(fall, 0)),
+            "rate": lambda: rate_of_decay(fall, problem.excess(w)),
+            "smallest_singular_value": lambda: jnp.linalg.svd(w, full_matrices=False, compute_uv=False)[self.rank - 1],
+        }
+        records = {
+            name: of_layers[name]() if name in of_layers and look is OBSERVABLES[name] else look(net, problem)
+            for name, look in observables
+        }
+        return records, self.depth
+
+
+def balanced_velocity(w: Array, gradient: Array, depth: Array, rank: int) -> Array:
     """dW/dt = −Σ_{l=1..N} (W Wᵀ)^{(N−l)/N} ∇L(W) (WᵀW)^{(l−1)/N}: what balanced networks of depth N follow.
 
     With W = U diag(s) Vᵀ of rank at most k and G = ∇L(W), the sum is U (g ∘ Uᵀ G V) Vᵀ with
@@ -122,48 +191,26 @@ class EndToEndField(Field):
 
     between the singular vectors, g(s, 0) = s^p between them and what is orthogonal to them, and G itself outside of
     both at depth 1. Singular values beyond the k-th, which are rounding, count as zero: a bottleneck stays one.
-
-    `depth` is an array, so that one compiled flow serves every depth; `widths` are those of the balanced lift that is
-    observed, None to observe W as a network of depth 1.
     """
-
-    depth: Array
-    rank: int = eqx.field(static=True)
-    widths: tuple[int, ...] | None = eqx.field(static=True)
-
-    def __call__(self, t: Array, weights: Weights, args: tuple[AbstractLoss, Target]) -> Weights:
-        """Minus the sum above."""
-        (w,), (loss, target) = weights, args
-        gradient = loss.grad(w, target)
-        u, s, vh = thin_svd(w)
-        u, s, vh = u[:, : self.rank], s[: self.rank], vh[: self.rank]
-        depth = self.depth.astype(w.dtype)
-        rows, columns = u.mT @ gradient, gradient @ vh.mT
-        inner = rows @ vh.mT
-        power = s ** (2 * (depth - 1) / depth)
-        velocity = u @ (_divided_powers(s, depth) * inner) @ vh
-        if self.rank < w.shape[-2]:
-            velocity = velocity + ((columns - u @ inner) * power[None, :]) @ vh
-        if self.rank < w.shape[-1]:
-            velocity = velocity + (u * power[None, :]) @ (rows - inner @ vh)
-        if self.rank < min(w.shape[-2:]):
-            outside = gradient - u @ rows - columns @ vh + u @ inner @ vh
-            velocity = velocity + jnp.where(depth == 1, outside, 0)
-        return (-velocity,)
-
-    def end_to_end(self, weights: Weights) -> Array:
-        """The state itself."""
-        return weights[0]
-
-    def network(self, weights: Weights) -> DeepLinearNetwork:
-        """The balanced lift."""
-        if self.widths is None or len(self.widths) == 2:
-            return DeepLinearNetwork(list(weights))
-        return DeepLinearNetwork(balanced_layers(*thin_svd(weights[0]), self.widths))
+    u, s, vh = thin_svd(w)
+    u, s, vh = u[:, :rank], s[:rank], vh[:rank]
+    depth = depth.astype(w.dtype)
+    rows, columns = u.mT @ gradient, gradient @ vh.mT
+    inner = rows @ vh.mT
+    power = s ** (2 * (depth - 1) / depth)
+    velocity = u @ (_divided_powers(s, depth) * inner) @ vh
+    if rank < w.shape[-2]:
+        velocity = velocity + ((columns - u @ inner) * power[None, :]) @ vh
+    if rank < w.shape[-1]:
+        velocity = velocity + (u * power[None, :]) @ (rows - inner @ vh)
+    if rank < min(w.shape[-2:]):
+        outside = gradient - u @ rows - columns @ vh + u @ inner @ vh
+        velocity = velocity + jnp.where(depth == 1, outside, 0)
+    return -velocity
 
 
 def _divided_powers(s: Array, depth: Array) -> Array:
-    """g(s_i, s_j) of `EndToEndField`, without cancellation where s_i and s_j are close."""
+    """g(s_i, s_j) of `balanced_velocity`, without cancellation where s_i and s_j are close."""
     largest = jnp.maximum(s[:, None], s[None, :])
     smallest = jnp.minimum(s[:, None], s[None, :])
     apart = smallest < largest

@@ -1,7 +1,6 @@
 """From a target to a trained network in one call."""
 
-import math
-import warnings
+import itertools
 from typing import Any, cast
 
 import equinox as eqx
@@ -10,33 +9,22 @@ import numpy as np
 
 from deepbures._checks import check_integer
 from deepbures._precision import numpy_in_numpy_out
+from deepbures._warn import warn
 from deepbures.certificates import Certificate, Check, certificates_of, violation
-from deepbures.landscape import Problem, warn_unusable
-from deepbures.model import (
-    AbstractLoss,
-    DeepLinearNetwork,
-    LossName,
-    Target,
-    as_loss,
-    as_target,
-    balanced_network,
-    check_target,
-    initialize,
-)
-from deepbures.training._descent import descend
+from deepbures.landscape import Problem
+from deepbures.model import AbstractLoss, DeepLinearNetwork, LossName, Target, as_loss, as_target
 from deepbures.training._features import FeatureDeviations, explained_variance, feature_deviations
-from deepbures.training._flow import flow
 from deepbures.training._host import Callback
+from deepbures.training._preparation import fit_problem, fit_start
 from deepbures.training._result import Result
 from deepbures.training._snapshot import Snapshot
+from deepbures.training._solver import AbstractSolver, Trained
+from deepbures.training._solvers import as_solver
 from deepbures.training._trajectory import Trajectory
 from deepbures.training._units import Units, units_of
 from deepbures.training._verification import hold_against
 
 Array = Any
-
-SOLVERS = ("closed-form", "flow", "descent")
-"""Names accepted by `fit`."""
 
 
 class Fit(eqx.Module):
@@ -48,8 +36,10 @@ class Fit(eqx.Module):
         The model, with the target's mean.
     start : DeepLinearNetwork or None
         Where training began; None for the closed form.
-    target, loss, solver, rank
-        What was fitted, and how.
+    target, loss, rank
+        What was fitted, by which loss, at which rank.
+    solver : AbstractSolver
+        How, with everything decided that its options had left open: ``solver.name``, ``solver.horizon``.
     final_loss, minimal_loss, excess : array
         L, the theoretical minimum L* over rank at most `rank`, and L − L*.
     relative_excess : array
@@ -62,8 +52,6 @@ class Fit(eqx.Module):
         Largest Hessian eigenvalue, and rate of the final approach of the flow, at the balanced minimizer.
     unusable_modes : tuple of int
         Modes (from 1) among the leading `rank` whose eigenvalue is not above tau, so that they stay at zero.
-    horizon : float or None
-        Largest time (flow) or number of steps (descent).
     trajectory : Trajectory or None
         The record of the training; None for the closed form.
     result : Result
@@ -93,7 +81,7 @@ class Fit(eqx.Module):
     start: DeepLinearNetwork | None
     target: Target
     loss: AbstractLoss
-    solver: str = eqx.field(static=True)
+    solver: AbstractSolver
     rank: int = eqx.field(static=True)
     final_loss: Array
     minimal_loss: Array
@@ -103,7 +91,6 @@ class Fit(eqx.Module):
     sharpness: Array
     asymptotic_rate: Array
     unusable_modes: tuple[int, ...] = eqx.field(static=True)
-    horizon: float | None
     trajectory: Trajectory | None
     result: Result
     certificates: tuple[Certificate, ...] = eqx.field(static=True)
@@ -114,33 +101,23 @@ class Fit(eqx.Module):
         """Standard deviation of each feature in target and model; None for a target known through products only."""
         return feature_deviations(self.network, self.target, self.loss.noise_variance)
 
-
-def fit_widths(dim: int, rank: int, depth: int, hidden: int | None) -> tuple[int, ...]:
-    """(rank, hidden, …, hidden, dim), checked."""
-    depth = check_integer(depth, "depth", 1)
-    rank = check_integer(rank, "rank", 1, dim, why=" (the dimension of the data)")
-    if hidden is None:
-        hidden = rank
-    elif depth == 1:
-        raise ValueError(
-            f"hidden = {hidden} was given, but a network of depth 1 has no hidden layer: raise depth or leave "
-            "hidden out."
-        )
-    check_integer(hidden, "hidden", rank, why=f" (the rank: narrower hidden layers cannot carry rank {rank})")
-    return (rank, *(hidden for _ in range(depth - 1)), dim)
+    @property
+    def horizon(self) -> float | None:
+        """Largest time (flow) or number of steps (descent) of the training; None for the closed form."""
+        return next(iter(self.solver.limits.values()), None)
 
 
 @numpy_in_numpy_out
 def fit(
     target: Target | Array,
     rank: int,
+    loss: str | AbstractLoss = LossName.bw.value,
+    solver: str | AbstractSolver = "flow",
     *,
     depth: int = 1,
     hidden: int | None = None,
     tau: float = 0.0,
     epsilon: float | None = None,
-    loss: str | AbstractLoss = LossName.bw.value,
-    solver: str = "flow",
     init: str = "balanced",
     seed: int = 0,
     horizon: float | None = None,
@@ -159,6 +136,10 @@ def fit(
         What is fitted; or samples in rows, for the target that `Target.from_samples` makes of them.
     rank : int
         Latent size and bottleneck k, in 1..n.
+    loss : "bw", "frobenius", "likelihood", "entropic", "sinkhorn" or AbstractLoss
+        A name of `loss_named`, or any loss, such as ``SinkhornDivergence(0.1)``.
+    solver : "closed-form", "flow", "descent" or AbstractSolver
+        The name of a solver (`ClosedForm`, `Flow`, `Descent`), or one with its options, or of your own.
     depth : int
         Number of layers N.
     hidden : int, optional
@@ -166,20 +147,13 @@ def fit(
     tau, epsilon : float
         The parameter of a loss that is given by name: smoothing of "bw", variance of the noise of "likelihood" (tau);
         regularization of "entropic" and "sinkhorn" (epsilon). In the units of the covariance.
-    loss : "bw", "frobenius", "likelihood", "entropic", "sinkhorn" or AbstractLoss
-        A name of `loss_named`, or any loss, such as ``SinkhornDivergence(0.1)``.
-    solver : "closed-form", "flow" or "descent"
-        "closed-form" takes the balanced lift of `rank_k_minimizer`.
     init : str
         A scheme of `initialize`. "balanced" (the default) is scaled to the total variance of the target.
     seed : int
         Seed of the start. Same seed, same bits.
-    horizon : float, optional
-        Largest time of the flow. Default: long enough for the asymptotic rate, 40/rate; with a rate of zero (the
-        approach is slower than exponential) 10⁶/λ_max.
-    num_steps : int, optional
-        Largest number of steps of descent. Default: the same horizon in steps of size 1/λ_max, at most 10⁶.
-    step_size, num_records, callback, resume
+    horizon, num_steps, step_size
+        Options of a solver that is given by name: the `horizon` of `Flow`, `num_steps` and `step_size` of `Descent`.
+    num_records, callback, resume
         As for `gradient_descent`.
     tolerance : float
         Relative excess over the theoretical minimum at which training stops: the flow after the first step within it,
@@ -218,139 +192,83 @@ def fit(
     target = as_target(target)
     objective = as_loss(loss, tau=tau, epsilon=epsilon)
     widths = fit_problem(target, rank, depth=depth, hidden=hidden, loss=objective)
-    if solver not in SOLVERS:
-        raise ValueError(f"solver must be one of {', '.join(SOLVERS)}, but {solver!r} was given.")
-    for name, value, owner in (("horizon", horizon, "flow"), ("num_steps", num_steps, "descent")):
-        if value is not None and solver != owner:
-            raise ValueError(f"{name} belongs to the solver {owner!r}, but solver = {solver!r}: leave it out.")
+    is_default = isinstance(step_size, str) and step_size == "sharpness"
+    chosen = as_solver(solver, horizon=horizon, num_steps=num_steps, step_size=None if is_default else step_size)
     seed = check_integer(seed, "seed", 0, 2**63 - 1)
-    start = (
-        None
-        if solver == "closed-form"
-        else fit_start(target, widths, init=init, seed=seed, tau=objective.noise_variance)
-    )
+    start = None
+    if chosen.needs_start:
+        start = fit_start(target, widths, init=init, seed=seed, tau=objective.noise_variance)
     units = units_of(target, objective, start, depth)
     problem = Problem(*units.of_problem(target, objective), rank)
-    extremes = problem.extremes(depth, rank)
-    if start is not None and horizon is None and num_steps is None:
-        _refuse_unknown_length(problem, solver)
-    if start is None:
-        warn_unusable(problem)
-        network = balanced_network(problem.minimizer(), widths)
-        return _report(network, None, None, None, solver, (target, objective), (units, problem, extremes))
-    options: dict[str, Any] = {
-        "tolerance": tolerance,
-        "num_records": num_records,
-        "callback": units.of_callback(callback),
-        "resume": resume,
-    }
-    natural = natural_horizon(*extremes)
-    begin = units.of_network(start)
-    limit: float
-    if solver == "flow":
-        limit = natural if horizon is None else units.of_time(horizon)
-        trajectory = flow(begin, problem, limit, **options)
-        limit = units.time_to_user(limit)
-    else:
-        natural_steps = min(max(int(np.ceil(natural * float(extremes[0]))), 1000), 10**6)
-        limit = natural_steps if num_steps is None else num_steps
-        trajectory = descend(begin, problem, limit, units.of_step_size(step_size), **options)
-    return _report(
-        trajectory.network, start, trajectory, limit, solver, (target, objective), (units, problem, extremes)
+    inner = chosen if units.are_the_users else chosen.in_units(units)
+    trained = inner.train(
+        problem,
+        _of_widths(widths, target.dtype) if start is None else units.of_network(start),
+        tolerance=tolerance,
+        num_records=num_records,
+        callback=units.of_callback(callback),
+        resume=resume,
     )
+    return _report(trained, inner, problem, units, start, tolerance, (target, objective))
 
 
-def fit_problem(target: Target, rank: int, *, depth: int, hidden: int | None, loss: AbstractLoss) -> tuple[int, ...]:
-    """Widths of the network of a fit; refuses what cannot be fitted."""
-    check_target(target)
-    widths = fit_widths(target.dim, rank, depth, hidden)
-    total = float(target.trace)
-    if not math.isfinite(total):
-        raise ValueError(f"The variance of the target is beyond the range of {target.dtype}: scale the data down.")
-    if not total > 0:
-        raise ValueError(
-            "The target has no variance: every feature is constant (or varies by so little that its square is zero), "
-            "and there is nothing to fit."
-        )
-    _check_range(total, loss, target.dtype)
-    return widths
-
-
-def _check_range(total: float, objective: AbstractLoss, dtype: np.dtype) -> None:
-    """Refuse data whose loss is no number of their precision."""
-    size, limits = (objective.degree or 0) * math.log2(total), np.finfo(dtype)
-    # That of a start may be larger, and an excess is much smaller.
-    if not limits.minexp + 22 <= size <= limits.maxexp - 4:
-        advice = "down" if size > 0 else "up"
-        raise ValueError(
-            f"A {type(objective).__name__} loss of these data is of the order of 10^{size * math.log10(2):.0f}, out of "
-            f"the range of {dtype}: scale the data {advice}."
-        )
-
-
-def fit_start(target: Target, widths: tuple[int, ...], *, init: str, seed: int, tau: float) -> DeepLinearNetwork:
-    """Where the training of a fit begins."""
-    scale = (float(target.trace) / target.dim) ** 0.5 if init == "balanced" else 1.0
-    return initialize(widths, init, key=seed, target=target, tau=tau, scale=scale)
-
-
-def natural_horizon(steepest: Array, flattest: Array) -> float:
-    """Time for 40 e-foldings of the slowest mode's loss, or 10⁶ fastest time scales where nothing is exponential."""
-    rate = 2 * float(flattest)
-    return 40 / rate if rate > 0 else 1e6 / float(steepest)
+def _of_widths(widths: tuple[int, ...], dtype: Any) -> DeepLinearNetwork:
+    """A network that says nothing but its widths."""
+    return DeepLinearNetwork([np.zeros((above, below), dtype) for below, above in itertools.pairwise(widths)])
 
 
 def _report(
-    network: DeepLinearNetwork,
+    trained: Trained,
+    solver: AbstractSolver,
+    problem: Problem,
+    units: Units,
     start: DeepLinearNetwork | None,
-    trajectory: Trajectory | None,
-    limit: float | None,
-    solver: str,
+    tolerance: float,
     asked: tuple[Target, AbstractLoss],
-    computed: tuple[Units, Problem, tuple[Array, Array]],
 ) -> Fit:
-    """`network` and `trajectory` are in the units that were computed in, all others and what comes back in user's."""
-    (target, objective), (units, problem, extremes) = asked, computed
+    """`trained`, `solver` and `problem` are in the units that were computed in, the rest in user's."""
+    target, objective = asked
+    network, solver = trained.network, trained.solver or solver
     w = jnp.asarray(network.end_to_end)
     value, excess = problem.loss.value(w, problem.target), problem.excess(w)
-    trajectory = None if trajectory is None else units.to_user(trajectory)
-    certificates: tuple[Certificate, ...] = ()
-    if start is not None and units.are_the_users:
-        certificates = certificates_of(start, problem)
-    elif start is not None and target.eigenvalues is not None:  # in user's units, where products may be out of range
-        certificates = certificates_of(start, Problem(target, objective, problem.rank))
+    sharpness, slowest = problem.extremes(network.depth, problem.rank)
+    trajectory = None if trained.trajectory is None else units.to_user(trained.trajectory)
+    certificates = () if start is None else _certificates(start, problem, units, asked)
     checks = () if trajectory is None else hold_against(trajectory, certificates)
     for check in checks:
         if check.violated:
-            warnings.warn(violation(check), UserWarning, stacklevel=4)
+            warn(violation(check))
     return Fit(
         network=DeepLinearNetwork(list(units.network_to_user(network).weights), target.mean),
         start=start,
         target=target,
         loss=objective,
-        solver=solver,
+        solver=solver if units.are_the_users else solver.in_units(units.inverse),
         rank=problem.rank,
         final_loss=units.loss_to_user(value),
         minimal_loss=units.loss_to_user(jnp.asarray(problem.minimal_value)),
         excess=units.loss_to_user(excess),
         explained_variance=explained_variance(w, problem.target, problem.loss.noise_variance),
         relative_excess=excess / problem.reference,
-        sharpness=units.curvature_to_user(extremes[0]),
-        asymptotic_rate=units.curvature_to_user(2 * extremes[1]),
+        sharpness=units.curvature_to_user(sharpness),
+        asymptotic_rate=units.curvature_to_user(2 * slowest),
         unusable_modes=problem.unusable_modes(),
-        horizon=limit,
         trajectory=trajectory,
-        result=cast(Any, Result.converged) if trajectory is None else trajectory.result,
+        result=_judged(excess, tolerance * problem.reference) if trained.result is None else trained.result,
         certificates=certificates,
         checks=checks,
     )
 
 
-def _refuse_unknown_length(problem: Problem, solver: str) -> None:
-    """How long to train follows from the curvature at the minimizer, where that is known."""
-    if problem.eigenvalues is None:
-        argument = "horizon" if solver == "flow" else "num_steps and step_size"
-        raise ValueError(
-            f"How long to train is not known for a {type(problem.loss).__name__}, whose landscape is not known in "
-            f"closed form (it has no `modes`): pass {argument}."
-        )
+def _judged(excess: Array, tolerance: Array) -> Result:
+    """How a training ended that does not say so itself."""
+    return cast(Any, Result.converged) if bool(excess <= tolerance) else cast(Any, Result.finished)
+
+
+def _certificates(
+    start: DeepLinearNetwork, problem: Problem, units: Units, asked: tuple[Target, AbstractLoss]
+) -> tuple[Certificate, ...]:
+    """Those of a start, in user's units; there products may be out of range, which are not asked then."""
+    if units.are_the_users:
+        return certificates_of(start, problem)
+    return () if asked[0].eigenvalues is None else certificates_of(start, Problem(*asked, problem.rank))

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from deepbures.training._dynamics import Weights
 from deepbures.training._method import AbstractMethod, Goal, State
-from deepbures.training._observables import Observable
+from deepbures.training._observables import Observables
 from deepbures.training._result import Result, choose
 from deepbures.training._snapshot import Snapshot
 
@@ -35,14 +35,13 @@ def with_result(state: State, result: Result) -> State:
 
 
 def observe(
-    method: AbstractMethod, state: State, goal: Goal, observables: tuple[tuple[str, Observable], ...]
+    method: AbstractMethod, state: State, goal: Goal, observables: Observables
 ) -> tuple[State, dict[str, Array]]:
     """Records at the current weights, and whether the run has converged or come to a halt."""
-    net = method.network(state.weights)
-    records = {name: look(net, goal.problem) for name, look in observables}
+    records, depth = method.look(state.weights, goal.problem, observables)
     excess, norm = records["excess"], records["gradient_norm"]
     # The rounding error of a layer's gradient at a critical point: eps times the product of all factors' sizes.
-    power = (goal.loss.degree or 1) - 1 / (2 * net.depth)
+    power = (goal.loss.degree or 1) - 1 / (2 * depth)
     scale = 8 * jnp.finfo(excess.dtype).eps * jnp.asarray(goal.target.trace) ** power
     result = choose(norm <= scale, Result.stationary, state.result)
     result = choose(excess <= goal.tolerance, Result.converged, result)

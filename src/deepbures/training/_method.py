@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from deepbures.landscape import Problem
 from deepbures.model import AbstractLoss, DeepLinearNetwork, Target
 from deepbures.training._dynamics import Weights
+from deepbures.training._observables import Observables
 from deepbures.training._result import Result
 
 Array = Any
@@ -62,6 +63,11 @@ class AbstractMethod(eqx.Module):
     def network(self, weights: Weights) -> DeepLinearNetwork:
         """The network that the weights of a state stand for."""
         return DeepLinearNetwork(list(weights))
+
+    def look(self, weights: Weights, problem: Problem, observables: Observables) -> tuple[dict[str, Array], Any]:
+        """What is recorded of the weights of a state, and the depth N of the network they stand for."""
+        net = self.network(weights)
+        return {name: look(net, problem) for name, look in observables}, net.depth
 
     @abstractmethod
     def start(self, weights: Weights, goal: Goal) -> State:

@@ -12,6 +12,7 @@ from deepbures.training._dynamics import norm
 
 Array = Any
 Observable = Callable[[DeepLinearNetwork, Problem], Array]
+Observables = tuple[tuple[str, Observable], ...]
 
 
 def _singular_values(net: DeepLinearNetwork) -> Array:
@@ -28,10 +29,24 @@ def _alignment(net: DeepLinearNetwork, problem: Problem) -> Array:
     return jnp.abs(jnp.asarray(basis).T @ u)
 
 
+def _gradient_norm(net: DeepLinearNetwork, problem: Problem) -> Array:
+    return norm(layer_gradients(net.weights, problem.loss, problem.target)[0])
+
+
+def _rate(net: DeepLinearNetwork, problem: Problem) -> Array:
+    return rate_of_decay(_gradient_norm(net, problem) ** 2, problem.excess(net.end_to_end))
+
+
+def rate_of_decay(fall: Array, excess: Array) -> Array:
+    """−d ln(L − L*)/dt from −dL/dt = ‖∇L^N‖²; −dL/dt itself where nothing is left to decay."""
+    return fall / jnp.where(excess > 0, excess, 1)
+
+
 OBSERVABLES: dict[str, Observable] = {
     "loss": lambda net, problem: problem.loss.value(net.end_to_end, problem.target),
     "excess": lambda net, problem: problem.excess(net.end_to_end),
-    "gradient_norm": lambda net, problem: norm(layer_gradients(net.weights, problem.loss, problem.target)[0]),
+    "gradient_norm": _gradient_norm,
+    "rate": _rate,
     "balancedness_gap": lambda net, problem: net.balancedness_gap(),
     "smallest_singular_value": lambda net, problem: _singular_values(net)[net.bottleneck - 1],
     "rank": _rank,
@@ -41,9 +56,10 @@ OBSERVABLES: dict[str, Observable] = {
     "end_to_end": lambda net, problem: net.end_to_end,
     "weights": lambda net, problem: net.weights,
 }
-"""Name → what is recorded. `smallest_singular_value` is the k-th, k the bottleneck; `rank` counts singular values above
-max(n, m) eps s_1; `effective_rank` is exp(entropy of the normalized singular values); `alignment` holds |cos| of the
-angles between the leading k eigenvectors of the target (rows) and left singular vectors (columns)."""
+"""Name → what is recorded. `rate` is −d ln(L − L*)/dt of the flow, from the gradient, not from differences;
+`smallest_singular_value` is the k-th, k the bottleneck; `rank` counts singular values above max(n, m) eps s_1;
+`effective_rank` is exp(entropy of the normalized singular values); `alignment` holds |cos| of the angles between the
+leading k eigenvectors of the target (rows) and left singular vectors (columns)."""
 
 DEFAULT_RECORD = (
     "loss",
@@ -60,7 +76,7 @@ _ALWAYS = ("loss", "excess", "gradient_norm")
 Record = Sequence[str] | Mapping[str, Callable[[DeepLinearNetwork, Target, AbstractLoss], Array]]
 
 
-def observer(record: Record | None) -> tuple[tuple[str, Observable], ...]:
+def observer(record: Record | None) -> Observables:
     """The observables of a `record` argument: names of the table, or a mapping from names to functions of the user's.
 
     Loss, excess and gradient norm are always there: the run decides by them when to stop.

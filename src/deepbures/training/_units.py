@@ -46,6 +46,19 @@ class Units(NamedTuple):
         """A network in these units."""
         return self._network(net, -1)
 
+    @property
+    def inverse(self) -> "Units":
+        """What leads back to user's units."""
+        return Units(*(-exponent for exponent in self))
+
+    def of_layer(self, size: float) -> float:
+        """The size of a layer in these units."""
+        return _number(size, -self.layer)
+
+    def of_matrix(self, size: float) -> float:
+        """The size of an end-to-end matrix in these units."""
+        return _number(size, -self.matrix)
+
     def of_time(self, time: float) -> float:
         """A time in these units."""
         return _number(time, self.curvature)
@@ -62,10 +75,6 @@ class Units(NamedTuple):
             )
         is_number = isinstance(step_size, (int, float, np.number)) and not isinstance(step_size, bool)
         return _number(float(step_size), self.curvature) if is_number else step_size
-
-    def time_to_user(self, time: float) -> float:
-        """A time in user's units."""
-        return time if self.are_the_users else _number(time, -self.curvature)
 
     def loss_to_user(self, loss: Array) -> Array:
         """A loss in user's units."""
@@ -104,6 +113,7 @@ class Units(NamedTuple):
             "gradient_norm": self.gradient,
             "balancedness_gap": 2 * self.layer,
             "smallest_singular_value": self.matrix,
+            "rate": self.curvature,
         }
         return Trajectory(
             times=None if run.times is None else times_power_of_two(run.times, -self.curvature),

@@ -99,7 +99,9 @@ class FitRequest(DataRequest):
     @property
     def is_training(self) -> bool:
         """Whether there is a run that can be interrupted."""
-        return self.solver != "closed-form"
+        from deepbures.training import SOLVERS
+
+        return SOLVERS[self.solver].needs_start
 
     @property
     def folder(self) -> Path:
