@@ -161,13 +161,13 @@ def balanced_flows(
 
     Examples
     --------
-    From W = ½ I to Σ0 = 4 I, whose modes move apart from each other: ds/dt = −2N s^{2−2/N} (s − 2).
+    From W = ½ I to Σ0 = 4 I, each mode by itself: ds/dt = −2N s^{2−2/N} (s − 2).
 
     >>> import numpy as np
     >>> import deepbures as db
     >>> target, loss = db.Target.from_spectrum([4.0, 4.0]), db.BuresWasserstein()
-    >>> runs = db.balanced_flows([0.5 * np.eye(2)] * 3, [1, 2, 50], target, loss, 1.0, times=[0.1])
-    >>> exact = [db.aligned_flow([0.5], [4.0], loss, [0.1], depth=depth)[0, 0] for depth in runs.depth]
+    >>> runs = db.balanced_flows([0.5 * np.eye(2)] * 3, [1, 2, 50], target, loss, 1.0, times=[0.01])
+    >>> exact = [db.aligned_flow([0.5], [4.0], loss, [0.01], depth=depth)[0, 0] for depth in runs.depth]
     >>> bool(np.allclose(runs["smallest_singular_value"][:, 1], exact, rtol=1e-7))
     True
     """
