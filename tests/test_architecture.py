@@ -162,7 +162,7 @@ def test_no_function_outgrows_sixty_lines():
 # Three questions no room asks: which loss, which covariance, which solver is this? The leaf answers for itself.
 ASKED_OF = {
     "model": ("AbstractLoss", "AbstractModes", "AbstractCovariance"),
-    "training": ("AbstractMethod",),
+    "training": ("AbstractMethod", "AbstractSolver"),
 }
 
 
