@@ -194,9 +194,9 @@ def descended():
 @pytest.mark.parametrize(
     "rank, options, expected",
     [
-        (4, {"depth": 2}, ["flow-derived", "flow-exact"]),
-        (4, {"depth": 2, "tau": 0.05}, ["flow-paper", "flow-derived"]),
-        (2, {"depth": 2}, ["flow-bottleneck"]),
+        (4, {"depth": 2}, ["flow-derived", "flow-exact", "flow-global", "flow-any-layers"]),
+        (4, {"depth": 2, "tau": 0.05}, ["flow-paper", "flow-derived", "flow-global", "flow-any-layers"]),
+        (2, {"depth": 2}, ["flow-bottleneck", "flow-below-saddle"]),
     ],
 )
 def test_the_run_keeps_the_guarantees_of_its_start(rank, options, expected):

@@ -106,13 +106,18 @@ class Certificate:
 
     @property
     def log_rate(self) -> float:
-        """Ln of the exponential rate, per unit of time (flow) or per step of the largest size (descent)."""
+        """Ln of the rate of decay at the start, per unit of time (flow) or per step of the largest size (descent)."""
         return self.theorem.log_rate(self.start)
 
     @property
     def rate(self) -> float:
         """exp(log_rate): NaN where the assumptions leave it undefined, 0 where it underflows."""
         return exp(self.log_rate)
+
+    @property
+    def asymptotic_rate(self) -> float:
+        """The rate late in the run; larger than `rate` where the bound tightens on the way."""
+        return exp(self.theorem.log_asymptotic_rate(self.start))
 
     @property
     def log_max_step_size(self) -> float | None:
@@ -165,6 +170,34 @@ class Certificate:
         if not self.holds or math.isnan(self.log_rate):
             return np.full(at.shape, math.inf)
         return self.theorem.bound(self.start, at, self._within_range(step_size))
+
+    def time_to(self, tolerance: float, *, step_size: float | None = None) -> float:
+        """By when the excess is certainly (a guarantee), or probably (a prediction), not above a tolerance.
+
+        Parameters
+        ----------
+        tolerance : float
+            Of the excess L − L*, in its units.
+        step_size : float, optional
+            Step size of a descent, at most `max_step_size`, its default.
+
+        Returns
+        -------
+        float
+            Time (flow) or number of steps (descent): 0 if the start is not above it, infinite if nothing is promised.
+
+        Raises
+        ------
+        ValueError
+            For a tolerance that is negative or not finite, or a step size out of range.
+        """
+        check_number(tolerance, "tolerance")
+        if not self.holds or math.isnan(self.log_rate):
+            return math.inf
+        time = self.theorem.time_to(self.start, tolerance, self._within_range(step_size))
+        if self.method == "flow" or not math.isfinite(time):
+            return time
+        return float(max(math.ceil(time), int(tolerance < self.excess)))
 
     def _within_range(self, step_size: float | None) -> float | None:
         """A step size, refused where the theorem does not speak of it."""
@@ -220,8 +253,7 @@ class Certificate:
         seen = (e > floor) & (bound > 0)
         with np.errstate(over="ignore"):  # a bound that has all but underflowed
             ratios = e[seen] / bound[seen]
-        observed = self._observed_rate(at, e, seen)
-        certified = self._rate_of(step_size)
+        observed, certified = self._rates(at, e, seen, self._within_range(step_size))
         return Check(
             self,
             applies=True,
@@ -249,19 +281,20 @@ class Certificate:
                 f"{self.excess:.8g}: certify the network, target and loss that the run began with."
             )
 
-    def _rate_of(self, step_size: float | None) -> float:
-        """The rate, per unit of time or per step of a size that it speaks of."""
-        size = self._within_range(step_size)
-        return self.rate if size is None else self.theorem.rate_of_step(self.start, size)
+    def _rates(self, at: Floats, e: Floats, seen: NDArray[np.bool_], step_size: float | None) -> tuple[float, float]:
+        """The rate at which a run decays over the records that are seen, and that of the bound there.
 
-    def _observed_rate(self, at: Floats, e: Floats, seen: NDArray[np.bool_]) -> float:
-        """The rate at which what should decay exponentially does so, from the first to the last record that is seen."""
+        Of a prediction over the last third of the decay.
+        """
         decaying = self.theorem.transform(self.start, e)
         seen = seen & np.isfinite(decaying)
         at, logs = at[seen], np.log(decaying[seen])
         if at.size < 2:
-            return math.nan
+            return math.nan, self.rate if step_size is None else self.theorem.rate_of_step(self.start, step_size)
         first = 0 if self.is_guarantee else int(np.searchsorted(-logs, -(logs[0] + 2 * logs[-1]) / 3))
         first = min(first, at.size - 2)
         span = at[-1] - at[first]
-        return float((logs[first] - logs[-1]) / span) if span > 0 else math.nan
+        if not span > 0:
+            return math.nan, math.nan
+        certified = self.theorem.mean_rate(self.start, float(at[first]), float(at[-1]), step_size)
+        return float((logs[first] - logs[-1]) / span), certified

@@ -22,6 +22,9 @@ def certify(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> tuple
     flow-derived        the same with K = λ_n/(2√λ_1 C^{3/2}): τ ≥ 0, k = n                          guarantee
     flow-exact          L(t) ≤ L(0) exp(−4Nc^p t): τ = 0, k = n                                      guarantee
     flow-bottleneck     below the best saddle: τ = 0, k < n                                          guarantee
+    flow-global         tightens; from every full-rank start: τ < λ_n, k = n                        guarantee
+    flow-any-layers     tightens; also from unbalanced layers: τ < λ_n, k = n                       guarantee
+    flow-below-saddle   tightens; below the best saddle: τ = 0, k < n                               guarantee
     flow-authors-code   flow-paper with the margin of the authors' code                              comparison
     flow-asymptotic     twice the smallest positive curvature at the balanced minimizer              prediction
     descent-paper       (1 − 2ηNc^p) per step for η ≤ min(η1, η2, η3): τ = 0, k = n                  guarantee
@@ -31,9 +34,11 @@ def certify(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> tuple
     descent-stability   the stability limit 2/λ_max                                                  prediction
     ==================  ==========================================================================  ===========
 
-    All of them are for balanced starts, within a relative balancedness gap of 1e-8 (2e-6 if the weights are in single
-    precision). The margin c bounds the smallest singular value along the flow from below: c² = (√λ_n − √L(0))² − τ,
-    which for τ = 0 is the modified margin deficiency √λ_n − √L(0) of the paper.
+    Those that tighten are solutions of scalar equations: their `rate` is that at the start, `asymptotic_rate` that late
+    in the run. All but flow-any-layers are for balanced starts, within a relative balancedness gap of 1e-8 (2e-6 if the
+    weights are in single precision), those that tighten to rounding. The margin c
+    bounds the smallest singular value along the flow from below: c² = (√λ_n − √L(0))² − τ, which for τ = 0 is the
+    modified margin deficiency √λ_n − √L(0) of the paper.
 
     These are for the Bures-Wasserstein loss. Of every other loss with closed forms the three local predictions are
     known, and what `theorems_of` was told of its class.
@@ -75,6 +80,9 @@ def certify(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> tuple
     flow-derived holds
     flow-exact holds
     flow-bottleneck not met: 1
+    flow-global holds
+    flow-any-layers holds
+    flow-below-saddle not met: 1
     flow-authors-code not met: 1
     descent-paper holds
     descent-derived holds

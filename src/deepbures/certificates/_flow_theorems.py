@@ -14,6 +14,7 @@ from deepbures.certificates._hypotheses import (
     Margin,
     authors_margin,
     balanced,
+    below_best_saddle,
     full_rank,
     near_target,
     regular_start,
@@ -158,17 +159,12 @@ class FlowBottleneck(AbstractTheorem):
     source = DERIVED
 
     def assumptions(self, start: Start) -> tuple[Assumption, ...]:
-        below = Assumption("dimensions that the bottleneck leaves out, n − k", start.dim - start.bottleneck, ">", 0)
-        saddle = (
-            Assumption("height of the best saddle over the minimum, λ_k − λ_{k+1}", self._gap(start), ">", 0.0),
-            Assumption("excess e(0), which must lie below that height", start.excess, "<", self._gap(start)),
-        )
-        return (*balanced(start), below, unsmoothed(start), *(saddle if below.holds else ()))
+        return (*balanced(start), *below_best_saddle(start))
 
     def constants(self, start: Start) -> Mapping[str, float]:
         kept, left_out = start.kept_eigenvalue, start.left_out_eigenvalue
         rho = left_out / kept if kept > 0 else math.nan
-        return {"log_margin": self._log_margin(start), "gap": self._gap(start), "rho": rho}
+        return {"log_margin": self._log_margin(start), "gap": start.gap, "rho": rho}
 
     def log_rate(self, start: Start) -> float:
         if not self._is_below_the_saddle(start):
@@ -177,17 +173,14 @@ class FlowBottleneck(AbstractTheorem):
         return math.log(4) + exchange + start.power * self._log_margin(start)
 
     def transform(self, start: Start, excess: Any) -> Any:
-        gap = self._gap(start)
+        gap = start.gap
         return np.where(excess < gap, excess / np.maximum(1 - excess / gap, 1e-300), math.nan)
 
     def excess_of(self, start: Start, transformed: Any) -> Any:
-        return transformed / (1 + transformed / self._gap(start))
-
-    def _gap(self, start: Start) -> float:
-        return start.kept_eigenvalue - start.left_out_eigenvalue
+        return transformed / (1 + transformed / start.gap)
 
     def _is_below_the_saddle(self, start: Start) -> bool:
-        return not start.has_full_rank and 0 <= start.excess < self._gap(start)
+        return not start.has_full_rank and 0 <= start.excess < start.gap
 
     def _log_margin(self, start: Start) -> float:
         margin = unsmoothed_margin(start.kept_eigenvalue, start.excess)

@@ -8,6 +8,8 @@ a lower bound of σ_k(W(t)) along the flow.
 import math
 from typing import NamedTuple
 
+import numpy as np
+
 from deepbures.certificates._assumption import Assumption
 from deepbures.certificates._logarithms import log
 from deepbures.certificates._start import Start
@@ -41,6 +43,26 @@ def balanced(start: Start) -> tuple[Assumption, ...]:
     return (Assumption("balancedness gap relative to the largest ‖W_l‖²", gap, "≤", limit),)
 
 
+_ROUNDING = 4 * np.finfo(np.float64).eps
+
+
+def without_rounding(start: Start) -> float:
+    """σ_k of the start, less the error with which it is known."""
+    return start.smallest_singular_value - start.dim * _ROUNDING * start.largest_singular_value
+
+
+def balanced_to_rounding(start: Start, least: float) -> tuple[Assumption, ...]:
+    """A start so balanced that what is missing cannot be seen in rates ∝ σ^p, for all σ from `least` on.
+
+    With δ the balancedness gap, σ^{2/N} is right to about N² δ: a share of 10⁻⁹ of it is less than runs are held to.
+    """
+    if start.depth == 1:
+        return ()
+    share = start.depth**2 * start.balancedness_gap * start.largest_squared_layer
+    share = share / least ** (2 / start.depth) if least > 0 else math.nan
+    return (Assumption("balancedness gap, N² of it relative to σ^(2/N)", share, "≤", 1e-9),)
+
+
 def unsmoothed(start: Start) -> Assumption:
     """A loss without smoothing."""
     return Assumption("smoothing τ", start.tau, "=", 0.0)
@@ -71,6 +93,22 @@ def near_target(start: Start) -> tuple[Assumption, ...]:
     """What the theorems that rest on the margin share: a balanced start, k = n, a regular target, a margin."""
     if not start.has_full_rank:
         return (*balanced(start), full_rank(start))
-    squared = rigorous_margin(start).squared
-    margin = Assumption("squared margin c² = (√λ_n − √L(0))² − τ", squared, ">", 0.0)
-    return (*balanced(start), full_rank(start), regular_target(start), margin)
+    return (*balanced(start), full_rank(start), regular_target(start), squared_margin_above_zero(start))
+
+
+def squared_margin_above_zero(start: Start) -> Assumption:
+    """A margin, for k = n."""
+    return Assumption("squared margin c² = (√λ_n − √L(0))² − τ", rigorous_margin(start).squared, ">", 0.0)
+
+
+def below_best_saddle(start: Start) -> tuple[Assumption, ...]:
+    """A bottleneck, no smoothing, and a start below the best saddle."""
+    below = Assumption("dimensions that the bottleneck leaves out, n − k", start.dim - start.bottleneck, ">", 0)
+    if not below.holds:
+        return (below, unsmoothed(start))
+    return (
+        below,
+        unsmoothed(start),
+        Assumption("height of the best saddle over the minimum, λ_k − λ_{k+1}", start.gap, ">", 0.0),
+        Assumption("excess e(0), which must lie below that height", start.excess, "<", start.gap),
+    )

@@ -8,7 +8,7 @@ import numpy as np
 
 from deepbures.certificates._comparison import ComparedByContents
 from deepbures.landscape import Problem
-from deepbures.model import DeepLinearNetwork, balancedness_tolerance, relative_balancedness_gap
+from deepbures.model import DeepLinearNetwork, balancedness_tolerance, largest_squared_layer, relative_balancedness_gap
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +27,10 @@ class Start(ComparedByContents):
         tr Σ0.
     first_eigenvalue, kept_eigenvalue, left_out_eigenvalue : float
         λ_1, λ_k and λ_{k+1} of the target; the last one zero for k = n.
-    smallest_singular_value : float
-        σ_k of the end-to-end matrix, zero where it is rounding.
+    smallest_singular_value, largest_singular_value : float
+        σ_k of the end-to-end matrix, zero where it is rounding, and σ_1.
+    largest_squared_layer : float
+        The largest ‖W_l‖².
     balancedness_gap, balancedness_tolerance : float
         The largest ‖W_{l+1}ᵀ W_{l+1} − W_l W_lᵀ‖ over the largest ‖W_l‖², and up to which of it the start counts as
         balanced.
@@ -57,6 +59,8 @@ class Start(ComparedByContents):
     kept_eigenvalue: float
     left_out_eigenvalue: float
     smallest_singular_value: float
+    largest_singular_value: float
+    largest_squared_layer: float
     balancedness_gap: float
     balancedness_tolerance: float
     sharpness: float
@@ -73,6 +77,11 @@ class Start(ComparedByContents):
         """Whether the bottleneck leaves nothing out, k = n."""
         return self.bottleneck == self.dim
 
+    @property
+    def gap(self) -> float:
+        """λ_k − λ_{k+1}: without smoothing, the height of the best saddle over the minimum."""
+        return self.kept_eigenvalue - self.left_out_eigenvalue
+
 
 def measure(net: DeepLinearNetwork, problem: Problem) -> Start:
     """The numbers of a start; NaN where they are not known in closed form."""
@@ -81,6 +90,7 @@ def measure(net: DeepLinearNetwork, problem: Problem) -> Start:
     known = problem.eigenvalues is not None
     values = np.asarray(problem.eigenvalues, np.float64) if known else np.full(n, np.nan)
     value = float(loss.value(w, target))
+    smallest, largest = _singular_values(w, k)
     sharpness, smallest_curvature = problem.extremes(net.depth, net.latent_dim)
     return Start(
         dim=n,
@@ -93,7 +103,9 @@ def measure(net: DeepLinearNetwork, problem: Problem) -> Start:
         first_eigenvalue=float(values[0]),
         kept_eigenvalue=float(values[k - 1]),
         left_out_eigenvalue=float(values[k]) if k < n else 0.0,
-        smallest_singular_value=_smallest_singular_value(w, k),
+        smallest_singular_value=smallest,
+        largest_singular_value=largest,
+        largest_squared_layer=largest_squared_layer(net),
         balancedness_gap=relative_balancedness_gap(net),
         balancedness_tolerance=balancedness_tolerance(net),
         sharpness=float(sharpness),
@@ -102,10 +114,11 @@ def measure(net: DeepLinearNetwork, problem: Problem) -> Start:
     )
 
 
-def _smallest_singular_value(w: Any, k: int) -> float:
-    """σ_k, zero where it is rounding."""
+def _singular_values(w: Any, k: int) -> tuple[float, float]:
+    """σ_k, zero where it is rounding, and σ_1."""
     s = np.linalg.svd(np.asarray(w, np.float64), compute_uv=False)
-    return float(s[k - 1]) if s[k - 1] > max(w.shape) * np.finfo(np.float64).eps * s[0] else 0.0
+    smallest = float(s[k - 1]) if s[k - 1] > max(w.shape) * np.finfo(np.float64).eps * s[0] else 0.0
+    return smallest, float(s[0])
 
 
 def _rounding(net: DeepLinearNetwork, problem: Problem, value: float) -> float:

@@ -84,6 +84,10 @@ class AbstractTheorem(eqx.Module):
         NaN where the assumptions leave it undefined, or only a step size is predicted.
         """
 
+    def log_asymptotic_rate(self, start: Start) -> float:
+        """Ln of the rate late in the run, where the bound tightens on the way."""
+        return self.log_rate(start)
+
     def constants(self, start: Start) -> Mapping[str, float]:
         """What the formula is made of; names that begin with "log_" are natural logarithms."""
         return {}
@@ -106,9 +110,24 @@ class AbstractTheorem(eqx.Module):
 
     def bound(self, start: Start, positions: Floats, step_size: float | None = None) -> Floats:
         """What the excess is at most at times t ≥ 0 or after numbers of steps, where the assumptions hold."""
-        rate = exp(self.log_rate(start)) if step_size is None else self.rate_of_step(start, step_size)
+        rate = self._rate(start, step_size)
         decay = np.where(positions == 0, 1.0, np.exp(-rate * np.where(positions == 0, 1.0, positions)))
         return np.asarray(self.excess_of(start, self.transform(start, start.excess) * decay))
+
+    def time_to(self, start: Start, excess: float, step_size: float | None = None) -> float:
+        """The time or number of steps (not rounded) after which the bound is no more than an excess."""
+        if not excess < start.excess:
+            return 0.0
+        ratio = self.transform(start, start.excess) / self.transform(start, excess) if excess > 0 else math.inf
+        rate = self._rate(start, step_size)
+        return math.log(ratio) / rate if 0 < rate < math.inf else 0.0 if rate > 0 else math.inf
+
+    def mean_rate(self, start: Start, first: float, last: float, step_size: float | None = None) -> float:
+        """The rate of decay of the bound from one position to another."""
+        return self._rate(start, step_size)
+
+    def _rate(self, start: Start, step_size: float | None) -> float:
+        return exp(self.log_rate(start)) if step_size is None else self.rate_of_step(start, step_size)
 
 
 class RescaledTheorem(AbstractTheorem):
@@ -155,6 +174,11 @@ class RescaledTheorem(AbstractTheorem):
     def source(self) -> str:
         return self.theorem.source
 
+    @property
+    def _faster(self) -> float:
+        # A step of the largest size is the same step for both.
+        return math.log(self.factor) if self.method == "flow" else 0.0
+
     def _of_one(self, start: Start) -> Start:
         """The start as that of L."""
         by_value = ("loss", "excess", "sharpness", "smallest_curvature", "rounding")
@@ -167,9 +191,10 @@ class RescaledTheorem(AbstractTheorem):
         return self.theorem.constants(self._of_one(start))
 
     def log_rate(self, start: Start) -> float:
-        # A step of the largest size is the same step for both.
-        faster = math.log(self.factor) if self.method == "flow" else 0.0
-        return self.theorem.log_rate(self._of_one(start)) + faster
+        return self.theorem.log_rate(self._of_one(start)) + self._faster
+
+    def log_asymptotic_rate(self, start: Start) -> float:
+        return self.theorem.log_asymptotic_rate(self._of_one(start)) + self._faster
 
     def log_max_step_size(self, start: Start) -> float | None:
         largest = self.theorem.log_max_step_size(self._of_one(start))
@@ -185,6 +210,16 @@ class RescaledTheorem(AbstractTheorem):
         return self.factor * self.theorem.excess_of(self._of_one(start), transformed)
 
     def bound(self, start: Start, positions: Floats, step_size: float | None = None) -> Floats:
-        at = positions * self.factor if self.method == "flow" else positions
-        size = None if step_size is None else step_size * self.factor
-        return self.factor * self.theorem.bound(self._of_one(start), at, size)
+        one, speed, size = self._of_one(start), exp(self._faster), self._step_of_one(step_size)
+        return self.factor * self.theorem.bound(one, positions * speed, size)
+
+    def time_to(self, start: Start, excess: float, step_size: float | None = None) -> float:
+        one, speed, size = self._of_one(start), exp(self._faster), self._step_of_one(step_size)
+        return self.theorem.time_to(one, excess / self.factor, size) / speed
+
+    def mean_rate(self, start: Start, first: float, last: float, step_size: float | None = None) -> float:
+        one, speed, size = self._of_one(start), exp(self._faster), self._step_of_one(step_size)
+        return self.theorem.mean_rate(one, first * speed, last * speed, size) * speed
+
+    def _step_of_one(self, step_size: float | None) -> float | None:
+        return None if step_size is None else step_size * self.factor

@@ -6,6 +6,7 @@ from deepbures.certificates._descent_theorems import DescentDerived, DescentExac
 from deepbures.certificates._flow_theorems import FlowAuthorsCode, FlowBottleneck, FlowDerived, FlowExact, FlowPaper
 from deepbures.certificates._predictions import DescentSharpness, DescentStability, FlowAsymptotic
 from deepbures.certificates._theorem import AbstractTheorem
+from deepbures.certificates._tightening import FlowAnyLayers, FlowBelowSaddle, FlowGlobal
 from deepbures.model import AbstractLoss, BuresWasserstein
 
 
@@ -43,6 +44,9 @@ def _of_bures_wasserstein(loss: BuresWasserstein) -> tuple[AbstractTheorem, ...]
         FlowDerived(),
         FlowExact(),
         FlowBottleneck(),
+        FlowGlobal(),
+        FlowAnyLayers(),
+        FlowBelowSaddle(),
         FlowAuthorsCode(),
         DescentPaper(),
         DescentDerived(),

@@ -33,6 +33,7 @@ def as_plain(certificate: Certificate, check: Check | None = None) -> dict[str, 
         "missed": [in_words(assumption) for assumption in certificate.missed],
         "rate": certificate.rate,
         "log10_rate": certificate.log_rate / math.log(10),
+        "asymptotic_rate": certificate.asymptotic_rate,
         "max_step_size": certificate.max_step_size,
         "log10_max_step_size": None if step is None else step / math.log(10),
     }

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepbures._checks import check_integer
-from deepbures.certificates import VISIBLE_CONTRACTION, Check, certify
+from deepbures.certificates import VISIBLE_CONTRACTION, Check, certify, theorems_of
 from deepbures.experiments._pieces import Finding, Keeper, Piece, compute_all
 from deepbures.experiments._setting import check_seed, flows_until, listed
 from deepbures.landscape import asymptotic_rate
@@ -17,15 +17,7 @@ from deepbures.training import gradient_descent
 
 Floats = NDArray[np.float64]
 
-GUARANTEES = (
-    "flow-paper",
-    "flow-derived",
-    "flow-exact",
-    "flow-bottleneck",
-    "descent-paper",
-    "descent-derived",
-    "descent-exact",
-)
+GUARANTEES = tuple(theorem.name for theorem in theorems_of(BuresWasserstein()) if theorem.kind == "guarantee")
 COMPARED = (*GUARANTEES, "flow-authors-code", "flow-asymptotic")
 DIMS = (2, 3, 4, 5, 6, 7, 8)
 _QUICK_DIMS = (2, 5)

@@ -4,6 +4,7 @@ from deepbures._loss_names import LossName as LossName
 from deepbures.model._balanced import balanced_layers as balanced_layers
 from deepbures.model._balanced import balanced_network
 from deepbures.model._balancedness import balancedness_tolerance as balancedness_tolerance
+from deepbures.model._balancedness import largest_squared_layer as largest_squared_layer
 from deepbures.model._balancedness import relative_balancedness_gap as relative_balancedness_gap
 from deepbures.model._bures_wasserstein import BuresWasserstein
 from deepbures.model._entropic import EntropicWasserstein, SinkhornDivergence

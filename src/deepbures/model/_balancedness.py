@@ -7,9 +7,19 @@ from deepbures.model._network import DeepLinearNetwork
 
 def relative_balancedness_gap(net: DeepLinearNetwork) -> float:
     """The largest ‖W_{l+1}ᵀ W_{l+1} − W_l W_lᵀ‖ over the largest ‖W_l‖²; of a batch the largest."""
-    sizes = np.stack([(np.asarray(weight, np.float64) ** 2).sum((-2, -1)) for weight in net.weights])
-    largest = sizes.max(0)
+    largest = _squared_layers(net)
     return float(np.max(np.asarray(net.balancedness_gap()) / np.where(largest > 0, largest, 1)))
+
+
+def largest_squared_layer(net: DeepLinearNetwork) -> float:
+    """The largest ‖W_l‖²; of a batch the largest."""
+    return float(np.max(_squared_layers(net)))
+
+
+def _squared_layers(net: DeepLinearNetwork) -> np.ndarray:
+    """The largest ‖W_l‖² of each network."""
+    sizes: np.ndarray = np.stack([(np.asarray(weight, np.float64) ** 2).sum((-2, -1)) for weight in net.weights])
+    return sizes.max(0)
 
 
 def balancedness_tolerance(net: DeepLinearNetwork) -> float:

@@ -131,7 +131,7 @@ def plot_excess(
     >>> held = [check.certificate for check in fitted.checks if check.applies and check.certificate.is_guarantee]
     >>> bounds = {certificate.name: certificate.bound(fitted.trajectory.times) for certificate in held}
     >>> list(bounds), len(plot_excess(fitted.trajectory, bounds=bounds).axes[0].lines)
-    (['flow-bottleneck'], 2)
+    (['flow-bottleneck', 'flow-below-saddle'], 3)
     """
     excess = series(trajectory, "excess")
     values = positive(excess)

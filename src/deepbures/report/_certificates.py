@@ -20,7 +20,7 @@ def certificate_section(fit: Fit) -> Section:
     text = (
         "What theory says of training from this start: guarantees are theorems wherever their assumptions are met, "
         "predictions are local, for late times or small perturbations. Rates are per unit of time (flow), or per step "
-        "of the largest size (descent)."
+        "of the largest size (descent); of bounds that tighten on the way, that at the start."
     )
     return Section(
         "Certificates",

@@ -74,7 +74,7 @@ class Fit(eqx.Module):
     >>> fitted = db.fit(db.Target.from_spectrum([4.0, 2.0, 1.0]), rank=2, depth=2, init="close")
     >>> held = [check for check in fitted.checks if check.applies and check.certificate.is_guarantee]
     >>> [(check.certificate.name, check.violated, check.tightness > 1) for check in held]
-    [('flow-bottleneck', False, True)]
+    [('flow-bottleneck', False, True), ('flow-below-saddle', False, True)]
     """
 
     network: DeepLinearNetwork

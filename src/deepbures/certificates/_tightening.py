@@ -1,0 +1,182 @@
+"""Theorems on gradient flow whose bounds tighten as the run goes on: solutions of scalar comparison equations.
+
+Notation as in `_hypotheses`; u = ln(e(0)/y) is how far the bound y has fallen.
+"""
+
+import math
+from abc import abstractmethod
+
+import numpy as np
+
+from deepbures.certificates._assumption import Assumption
+from deepbures.certificates._hypotheses import (
+    balanced_to_rounding,
+    below_best_saddle,
+    full_rank,
+    rigorous_margin,
+    squared_margin_above_zero,
+    without_rounding,
+)
+from deepbures.certificates._logarithms import log, root
+from deepbures.certificates._quadrature import DECAYS, Course, Floats, relax
+from deepbures.certificates._start import Start
+from deepbures.certificates._theorem import AbstractTheorem
+
+_SOURCE = "derived for this project"
+
+
+class AbstractTighteningTheorem(AbstractTheorem):
+    """A bound y that falls by y' = −ρ y, with a rate ρ that depends on how far it has fallen."""
+
+    @abstractmethod
+    def resistance(self, start: Start) -> Floats:
+        """1/ρ where the bound has fallen by the factors exp(−u), u = `DECAYS`."""
+
+    def bound(self, start: Start, positions: Floats, step_size: float | None = None) -> Floats:
+        return np.asarray(start.excess * np.exp(-Course(self.resistance(start)).decay_after(positions)))
+
+    def time_to(self, start: Start, excess: float, step_size: float | None = None) -> float:
+        if not excess < start.excess:
+            return 0.0
+        if not excess > 0:
+            return math.inf
+        return float(Course(self.resistance(start)).time_to(np.asarray(math.log(start.excess / excess))))
+
+    def mean_rate(self, start: Start, first: float, last: float, step_size: float | None = None) -> float:
+        decays = Course(self.resistance(start)).decay_after(np.array([first, last]))
+        return float((decays[1] - decays[0]) / (last - first))
+
+
+class FlowGlobal(AbstractTighteningTheorem):
+    """From every balanced start of full rank, however far.
+
+    The smallest singular value obeys σ_n' = 2N σ_n^{3−2/N} (uᵀT u − 1), T the transport map from W Wᵀ + τI to Σ0, and
+    uᵀT u ≥ √(λ_n/(σ_n² + τ)), as the geometric mean is monotone: σ_n is above the s of the statement. With
+    ‖∇L‖² ≥ 4 s²/(s² + τ) L and v = √(s² + τ) the bound is y = e(0) (√λ_n − v)²/(√λ_n − v(0))², since
+
+        d/dt ln |√λ_n − v| = −2N s^{p+2}/v².
+    """
+
+    name = "flow-global"
+    method = "flow"
+    kind = "guarantee"
+    statement = (
+        "L(t) ≤ L(0) exp(−4 N ∫ s^(p+2)/(s² + τ) dt), s' = 2 N s^(3−2/N) (√(λ_n/(s² + τ)) − 1), s(0) = σ_n(W(0))"
+    )
+    source = _SOURCE
+
+    def assumptions(self, start: Start) -> tuple[Assumption, ...]:
+        if not start.has_full_rank:
+            return (full_rank(start),)
+        smallest = without_rounding(start)
+        regular = Assumption("smallest singular value σ_n of the start, less rounding", smallest, ">", 0.0)
+        smoothing = Assumption("smoothing τ, which must lie below λ_n", start.tau, "<", start.kept_eigenvalue)
+        least = min(smallest, root(start.kept_eigenvalue - start.tau))
+        return (full_rank(start), smoothing, regular, *balanced_to_rounding(start, least))
+
+    def log_rate(self, start: Start) -> float:
+        return self._log_rate_at(start, without_rounding(start))
+
+    def log_asymptotic_rate(self, start: Start) -> float:
+        return self._log_rate_at(start, root(start.kept_eigenvalue - start.tau))
+
+    def resistance(self, start: Start) -> Floats:
+        first, last = without_rounding(start) ** 2, start.kept_eigenvalue - start.tau
+        v, goal = math.sqrt(first + start.tau), math.sqrt(start.kept_eigenvalue)
+        distance = (last - first) / (goal + v)  # √λ_n − v(0) without cancellation
+        if distance > 0:  # from below: s² from that of the start, else from the goal, so that all terms are positive
+            covered = -distance * np.expm1(-DECAYS / 2)
+            squares = first + (2 * v + covered) * covered
+        else:
+            left = -distance * np.exp(-DECAYS / 2)
+            squares = last + (2 * goal + left) * left
+        return np.asarray((squares + start.tau) / (4 * start.depth * squares ** (1 + start.power / 2)))
+
+    def _log_rate_at(self, start: Start, s: float) -> float:
+        if not (start.has_full_rank and s > 0):
+            return math.nan
+        return math.log(4 * start.depth) + (start.power + 2) * log(s) - log(s**2 + start.tau)
+
+
+class FlowAnyLayers(AbstractTighteningTheorem):
+    """At full rank, within the margin, from layers that are balanced or not.
+
+    Σ_l ‖∂L/∂W_l‖² ≥ N σ_n^p ‖∇L‖² for every factorization of a W of rank n, ‖∇L‖² ≥ 4 c²/(c² + τ) L, and the margin c
+    grows as L falls.
+    """
+
+    name = "flow-any-layers"
+    method = "flow"
+    kind = "guarantee"
+    statement = "L(t) ≤ y(t), y' = −4 N c^(p+2)/(c² + τ) y, c² = (√λ_n − √y)² − τ, y(0) = L(0); any layers"
+    source = _SOURCE
+
+    def assumptions(self, start: Start) -> tuple[Assumption, ...]:
+        if not start.has_full_rank:
+            return (full_rank(start),)
+        return (full_rank(start), squared_margin_above_zero(start))
+
+    def log_rate(self, start: Start) -> float:
+        return self._log_rate_at(start, rigorous_margin(start).squared)
+
+    def log_asymptotic_rate(self, start: Start) -> float:
+        return self._log_rate_at(start, start.kept_eigenvalue - start.tau)
+
+    def resistance(self, start: Start) -> Floats:
+        first = root(start.kept_eigenvalue) - root(start.loss)
+        gained = -root(start.loss) * np.expm1(-DECAYS / 2)
+        squares = rigorous_margin(start).squared + (2 * first + gained) * gained
+        return np.asarray((squares + start.tau) / (4 * start.depth * squares ** (1 + start.power / 2)))
+
+    def _log_rate_at(self, start: Start, square: float) -> float:
+        if not (start.has_full_rank and square > 0):
+            return math.nan
+        return math.log(4 * start.depth) + (start.power / 2 + 1) * log(square) - log(square + start.tau)
+
+
+class FlowBelowSaddle(AbstractTighteningTheorem):
+    """Through a bottleneck without smoothing, below the best saddle.
+
+    y' = −4 (gap − y)/λ_k s^p y from ‖∇L‖² ≥ 4 e (gap − e)/λ_k, and s' = 2N s^p (√(λ_k − y) − s) bounds σ_k from below;
+    the pair is cooperative, so that y and s bound e and σ_k (Kamke). In u the second equation is linear,
+
+        ds/du = (N λ_k/2) (√(λ_k − y) − s)/(gap − y).
+    """
+
+    name = "flow-below-saddle"
+    method = "flow"
+    kind = "guarantee"
+    statement = "e(t) ≤ y(t), y' = −4 (gap − y)/λ_k s^p y, s' = 2 N s^p (√(λ_k − y) − s), s(0) = σ_k(W(0))"
+    source = _SOURCE
+
+    def assumptions(self, start: Start) -> tuple[Assumption, ...]:
+        if start.has_full_rank:
+            return below_best_saddle(start)
+        # From above, s comes down to no less than √(λ_k − e(0)).
+        least = min(self._smallest(start), root(start.kept_eigenvalue - start.excess))
+        return (*below_best_saddle(start), *balanced_to_rounding(start, least))
+
+    def constants(self, start: Start) -> dict[str, float]:
+        return {"gap": start.gap}
+
+    def log_rate(self, start: Start) -> float:
+        return self._log_rate_at(start, start.excess, self._smallest(start))
+
+    def log_asymptotic_rate(self, start: Start) -> float:
+        return self._log_rate_at(start, 0.0, root(start.kept_eigenvalue))
+
+    def resistance(self, start: Start) -> Floats:
+        kept, depth = start.kept_eigenvalue, start.depth
+        below = (start.gap - start.excess) - start.excess * np.expm1(-DECAYS)  # gap − y
+        goal = np.sqrt(start.left_out_eigenvalue + below)
+        s = relax(self._smallest(start), depth * kept / 2 / below, goal)
+        return np.asarray(kept / (4 * below * s**start.power))
+
+    def _smallest(self, start: Start) -> float:
+        """A lower bound of σ_k(W(0)), positive below the saddle."""
+        return max(without_rounding(start), root(start.kept_eigenvalue) - root(start.excess))
+
+    def _log_rate_at(self, start: Start, excess: float, s: float) -> float:
+        if start.has_full_rank or not start.excess < start.gap:
+            return math.nan
+        return math.log(4) + log((start.gap - excess) / start.kept_eigenvalue) + start.power * log(s)
