@@ -8,38 +8,38 @@ import torch
 
 import deepbures.metric as dbm
 
-from . import oracle, pairs, test_derivatives, test_mixed, test_torch
-from .test_torch import draw
+from . import derivatives, oracle, pairs, test_mixed, torch_cases
+from .torch_cases import draw
 
-pytestmark = test_torch.pytestmark
+pytestmark = torch_cases.FORWARD_MODE
 each = pytest.mark.parametrize
 FIELDS = each("is_complex", [False, True], ids=["real", "complex"])
 
 
 @FIELDS
-@each("function", test_torch.SQUARED, ids=test_torch.name_of)
+@each("function", torch_cases.SQUARED, ids=torch_cases.name_of)
 def test_batched_second_derivatives(function, is_complex):
     if function is dbm.squared_frechet_distance:
         given = draw(4, 3, seed=1, is_complex=is_complex), draw(5, 3, seed=2, is_complex=is_complex)
     else:
-        given = test_torch.arguments(function, *draw(2, 3, 3, seed=1, is_complex=is_complex))
+        given = torch_cases.arguments(function, *draw(2, 3, 3, seed=1, is_complex=is_complex))
     given = [x.requires_grad_() for x in given]
     assert torch.autograd.gradgradcheck(
-        test_torch.symmetrized(function), given, check_batched_grad=True, fast_mode=True
+        torch_cases.symmetrized(function), given, check_batched_grad=True, fast_mode=True
     )
 
 
 @FIELDS
 def test_second_derivative_for_a_wide_factor(is_complex):
     rng = np.random.default_rng(4)
-    a, da = test_mixed.gram(pairs.conditioned(rng, 4, is_complex, 1e2)), test_derivatives.hermitian(rng, 4, is_complex)
+    a, da = test_mixed.gram(pairs.conditioned(rng, 4, is_complex, 1e2)), derivatives.hermitian(rng, 4, is_complex)
     g, dg = pairs.normal(rng, (2, 4, 6), is_complex)
-    expected = test_derivatives.slope(test_mixed.true_gradients, *map(oracle.matrix, (a, g, da, dg)))
-    result = test_derivatives.evaluated(test_mixed.CURVATURE, a, g, da, dg)
-    test_derivatives.assert_close(result, [oracle.numbers(x) for x in expected], 1e-11)
+    expected = derivatives.slope(test_mixed.true_gradients, *map(oracle.matrix, (a, g, da, dg)))
+    result = derivatives.evaluated(test_mixed.CURVATURE, a, g, da, dg)
+    derivatives.assert_close(result, [oracle.numbers(x) for x in expected], 1e-11)
 
 
-@each("function", test_torch.COVARIANCES, ids=test_torch.name_of)
+@each("function", torch_cases.COVARIANCES, ids=torch_cases.name_of)
 @pytest.mark.filterwarnings("error")
 def test_messages_for_tensors_with_gradients(function):
     bad = torch.tensor([[1.0, 0.5], [0.4, 1.0]], requires_grad=True)
@@ -51,7 +51,7 @@ def test_messages_for_tensors_with_gradients(function):
 def test_hessian_at_equal_samples(shape):
     x = draw(*shape)
     at, near = (
-        test_torch.hessian(lambda y: dbm.squared_frechet_distance(x, y), factor * x) for factor in (1.0, 1 + 1e-10)
+        torch_cases.hessian(lambda y: dbm.squared_frechet_distance(x, y), factor * x) for factor in (1.0, 1 + 1e-10)
     )
     torch.testing.assert_close(at, near, rtol=0, atol=1e-8)
     assert torch.linalg.eigvalsh(at.reshape(15, 15)).min() > -1e-12  # a minimum
@@ -61,7 +61,7 @@ def test_hessian_at_equal_samples(shape):
 
 def test_hessian_at_equal_means():
     mean, covariance = draw(3), torch.eye(3, dtype=torch.float64)
-    second = test_torch.hessian(
+    second = torch_cases.hessian(
         lambda m: dbm.squared_frechet_distance_from_moments(mean, covariance, m, covariance), mean
     )
     torch.testing.assert_close(second, 2 * covariance, rtol=0, atol=1e-15)
@@ -80,7 +80,7 @@ def test_stacks_of_covariances_in_jax():
     a, b = (jnp.asarray(np.stack([test_mixed.gram(x) for x in rng.normal(size=(3, 4, 4))])) for _ in range(2))
     stacked = jax.jit(jax.grad(lambda a, b: dbm.squared_bures_wasserstein(a, b).sum(), argnums=(0, 1)))(a, b)
     for i in range(3):
-        for gradients, gradient in zip(stacked, test_derivatives.OF_COVARIANCES(a[i], b[i]), strict=True):
+        for gradients, gradient in zip(stacked, derivatives.OF_COVARIANCES(a[i], b[i]), strict=True):
             np.testing.assert_allclose(gradients[i], gradient, rtol=0, atol=1e-12 * np.abs(gradient).max())
     of_a = jax.jit(jax.grad(lambda a, g: dbm.squared_bures_wasserstein_mixed(a, g).sum()))(a, b)
     for i in range(3):

@@ -16,7 +16,7 @@ import torch
 
 import deepbures.metric as dbm
 
-from . import oracle, pairs, test_derivatives
+from . import derivatives, oracle, pairs
 
 # PyTorch compiles something of its own on the first use of forward mode, by means it has deprecated.
 pytestmark = pytest.mark.filterwarnings(r"ignore:`torch\.jit\.script` is:DeprecationWarning")
@@ -163,7 +163,7 @@ def test_gradients_of_ill_conditioned_factors(kind, condition):
         "strong where the other is weak": (basis * scales, basis * scales[::-1]),
         "both drawn": (ill, pairs.conditioned(rng, n, False, condition)),
     }[kind]
-    truth = test_derivatives.factor_gradients(oracle.matrix(f), oracle.matrix(g))
+    truth = derivatives.factor_gradients(oracle.matrix(f), oracle.matrix(g))
     tolerance = 1e-13 if kind == "both drawn" else max(1e-13, np.finfo(float).eps * math.sqrt(condition))
     for gradients in every_gradient(dbm.squared_bures_wasserstein_factors, f, g):
         for gradient, true in zip(gradients, truth, strict=True):
