@@ -10,6 +10,9 @@ from deepbures.experiments._hessians import hessians
 from deepbures.experiments._image_record import Generator as Generator
 from deepbures.experiments._image_record import Images as Images
 from deepbures.experiments._images import images
+from deepbures.experiments._losses import losses
+from deepbures.experiments._losses_record import Losses
+from deepbures.experiments._losses_record import LossesOnTarget as LossesOnTarget
 from deepbures.experiments._pieces import Finding, Keeper, compute_all
 from deepbures.experiments._pieces import Piece as Piece
 from deepbures.experiments._smoothing import Smoothing, smoothing
@@ -22,6 +25,7 @@ __all__ = [
     "Finding",
     "Grid",
     "Keeper",
+    "Losses",
     "Smoothing",
     "bounds",
     "compute_all",
@@ -30,5 +34,6 @@ __all__ = [
     "grid",
     "hessians",
     "images",
+    "losses",
     "smoothing",
 ]

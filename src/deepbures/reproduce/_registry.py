@@ -190,6 +190,19 @@ EXPERIMENTS: tuple[Experiment, ...] = (
         (Drawing("smoothing.svg", "Bias, condition, time and escape by τ and depth.", f"{_PLOT}plot_smoothing"),),
     ),
     Experiment(
+        "losses",
+        "Five losses side by side",
+        "What differs from the square loss: sharpness, condition, bias, escape from saddles, rates.",
+        f"{_OWN}losses",
+        (
+            Drawing(
+                "losses.svg",
+                "Five losses: points measured, lines from theory; τ = λₖ/10 but where it is swept.",
+                f"{_PLOT}plot_losses",
+            ),
+        ),
+    ),
+    Experiment(
         "bounds",
         "Bounds against reality",
         "Every certificate of random instances held against their runs.",
