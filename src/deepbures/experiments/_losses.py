@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepbures.datasets import load_dataset
-from deepbures.experiments._losses_record import LOSSES, Losses, LossesOnTarget
+from deepbures.experiments._losses_record import CLAIMS, Losses, LossesOnTarget
 from deepbures.experiments._pieces import Keeper, Piece, compute_all
-from deepbures.experiments._setting import check_depths, check_seed
+from deepbures.experiments._setting import check_depths, check_seed, listed
 from deepbures.landscape import Problem, asymptotic_rate, hessian_matrix, hessian_spectrum, sharpness
 from deepbures.model import (
     AbstractSpectralLoss,
@@ -60,8 +60,9 @@ def losses_of(tau: float) -> dict[str, AbstractSpectralLoss]:
 
     Examples
     --------
+    >>> import numpy as np
     >>> from deepbures.experiments._losses import losses_of
-    >>> {name: float(loss.modes.used(4.0)) for name, loss in losses_of(1.0).items()}
+    >>> {name: float(loss.modes.used(np.array(4.0))) for name, loss in losses_of(1.0).items()}
     {'bures-wasserstein': 3.0, 'frobenius': 4.0, 'likelihood': 3.0, 'entropic': 3.0, 'sinkhorn': 4.0}
     """
     found = (
@@ -71,7 +72,7 @@ def losses_of(tau: float) -> dict[str, AbstractSpectralLoss]:
         EntropicWasserstein(2 * tau),
         SinkhornDivergence(2 * tau),
     )
-    return dict(zip(LOSSES, found, strict=True))
+    return dict(zip(CLAIMS, found, strict=True))
 
 
 def losses(
@@ -80,6 +81,7 @@ def losses(
     seed: int = 0,
     keep: Keeper = compute_all,
     depths: tuple[int, ...] | None = None,
+    names: tuple[str, ...] = tuple(CLAIMS),
 ) -> Losses:
     """Five losses side by side: what "qualitatively different from the square loss" means, in numbers.
 
@@ -103,6 +105,8 @@ def losses(
         How the pieces (Hessians, flows and digits of each loss) are computed.
     depths : tuple of int, optional
         Other depths.
+    names : tuple of str
+        Some of "bures-wasserstein", "frobenius", "likelihood", "entropic" and "sinkhorn".
 
     Returns
     -------
@@ -111,31 +115,33 @@ def losses(
     Raises
     ------
     ValueError
-        If a depth is below 1, or the seed is negative.
+        If a depth is below 1, a loss is not one of these, or the seed is negative.
 
     Examples
     --------
     >>> from deepbures.experiments import losses
-    >>> record = losses(quick=True, depths=(1,))
-    >>> dict(zip(record.names, record.small.sharpness[:, 0].round(3).tolist(), strict=True))
-    {'bures-wasserstein': 1.95, 'frobenius': 64.0, 'likelihood': 4.844, 'entropic': 1.975, 'sinkhorn': 2.0}
+    >>> record = losses(quick=True, depths=(1,), names=("frobenius",))
+    >>> float(record.small.condition.round(6).item())     # 2 λ_1 / (λ_k − λ_{k+1}) = 2 · 6 / (1 − ½)
+    24.0
     """
     chosen = check_depths((_QUICK_DEPTHS if quick else DEPTHS) if depths is None else depths)
     seed = check_seed(seed)
+    asked = _check_names(names)
     thunks = {}
-    for name in LOSSES:
+    for name in asked:
         thunks[f"hessians-{name}"] = partial(_hessians, name, chosen, seed)
         thunks[f"flows-{name}"] = partial(_flows, name, chosen, seed)
         thunks[f"digits-{name}"] = partial(_digits, name, chosen, seed, flow=not quick)
     done = keep(thunks)
 
     def stacked(kind: str) -> dict[str, Floats]:
-        parts = [done[f"{kind}-{name}"] for name in LOSSES]
+        parts = [done[f"{kind}-{name}"] for name in asked]
         return {key: np.stack([part[key] for part in parts]) for key in parts[0]}
 
     hessians, flows, digits = stacked("hessians"), stacked("flows"), stacked("digits")
     measured = ("dense", "by_scale", "by_spread", "by_share", "by_share_found")
     return Losses(
+        names=asked,
         depths=np.array(chosen),
         small=_on_target({**hessians, **flows}),
         digits=_on_target(digits),
@@ -147,6 +153,15 @@ def losses(
         **{name: flows[name] for name in ("observed", "escape")},
         approach=digits["approach"],
     )
+
+
+def _check_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """In the order of the claims."""
+    asked = listed(names, "names")
+    unknown = [name for name in asked if name not in CLAIMS]
+    if unknown:
+        raise ValueError(f"names must be of {', '.join(CLAIMS)}, but {unknown[0]!r} was given.")
+    return tuple(name for name in CLAIMS if name in asked)
 
 
 def _on_target(columns: dict[str, Floats]) -> LossesOnTarget:

@@ -1,7 +1,7 @@
 """What `losses` found: five losses side by side, and what theory says of each."""
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,20 +11,36 @@ from deepbures.experiments._pieces import Finding
 Floats = NDArray[np.float64]
 Row = dict[str, float | int | str]
 
-LOSSES = ("bures-wasserstein", "frobenius", "likelihood", "entropic", "sinkhorn")
-DEGREES = np.array([1, 2, 0, 1, 1])
-"""Powers of the variance that the losses are measured in."""
-BIASED = np.array([True, False, True, True, False])
-"""Whether the minimizer takes λ − τ in place of λ."""
-OF_SPREAD = np.array([0.0, 1.0, 1.0, 0.0, 0.0])
-"""Powers of λ_1/λ_k that the condition at the minimizer grows with, at depth 1."""
-OF_SHARE = np.array([-0.5, 0.0, -1.0, -1.0, -1.0])
-"""Powers of τ that the curvature towards a missing mode, in units of the sharpness, grows with as τ → 0."""
+
+class Claim(NamedTuple):
+    """What theory says of a loss."""
+
+    label: str
+    degree: int
+    """Power of the variance that it is measured in."""
+    is_biased: bool
+    """Whether its minimizer takes λ − τ in place of λ."""
+    of_spread: float
+    """Power of λ_1/λ_k that the condition at the minimizer grows with, at depth 1."""
+    of_mode: float
+    """Power of λ_j that mode j comes to rest with at depth 1, up to a factor 1/(1 − τ/λ_j)."""
+    of_share: float
+    """Power of τ that the curvature towards a missing mode, in units of the sharpness, goes with as τ → 0."""
+
+
+CLAIMS = {
+    "bures-wasserstein": Claim("Bures-Wasserstein", 1, True, 0, 0, -0.5),
+    "frobenius": Claim("Frobenius", 2, False, 1, 1, 0),
+    "likelihood": Claim("likelihood", 0, True, 1, -1, -1),
+    "entropic": Claim("entropic", 1, True, 0, 0, -1),
+    "sinkhorn": Claim("Sinkhorn", 1, False, 0, 0, -1),
+}
+"""The losses, in the order of every record."""
 
 
 @dataclasses.dataclass(frozen=True)
 class LossesOnTarget:
-    """One target and what the losses make of it; losses first, then depths.
+    """One target and what some losses make of it; losses first, then depths.
 
     Attributes
     ----------
@@ -42,11 +58,10 @@ class LossesOnTarget:
     --------
     >>> import numpy as np
     >>> from deepbures.experiments import LossesOnTarget
-    >>> none = np.zeros((5, 1))
-    >>> lam = np.array([4.0, 2.0, 1.0])
-    >>> one = LossesOnTarget(lam, 2, 0.5, none, none, none, none, none[:, 0], none[:, 0], none[:, 0])
-    >>> one.least, one.bias.round(4).tolist()     # (2 − √3.5)² + (√2 − √1.5)²
-    (1.0, [0.0525, 0.0, 0.0525, 0.0525, 0.0])
+    >>> unknown = np.full((1, 1), np.nan)
+    >>> one = LossesOnTarget(np.array([4.0, 2.0, 1.0]), 2, 0.5, *[unknown] * 4, *[unknown[0]] * 3)
+    >>> one.least, round(one.bias, 4)     # (2 − √3.5)² + (√2 − √1.5)²
+    (1.0, 0.0526)
     """
 
     eigenvalues: Floats
@@ -66,10 +81,10 @@ class LossesOnTarget:
         return float(self.eigenvalues[self.rank :].sum())
 
     @property
-    def bias(self) -> Floats:
-        """What the minimizer of each loss should lose over that: Σ_{j≤k} (√λ_j − √(λ_j − τ))², or nothing."""
+    def bias(self) -> float:
+        """What a minimizer with the eigenvalues λ_j − τ loses over that: Σ_{j≤k} (√λ_j − √(λ_j − τ))²."""
         used = self.eigenvalues[: self.rank]
-        return BIASED * float(((np.sqrt(used) - np.sqrt(used - self.tau)) ** 2).sum())
+        return float(((np.sqrt(used) - np.sqrt(used - self.tau)) ** 2).sum())
 
     @property
     def spread(self) -> float:
@@ -83,6 +98,8 @@ class Losses:
 
     Attributes
     ----------
+    names : tuple of str
+        The losses.
     depths : array
         N.
     small, digits : LossesOnTarget
@@ -107,11 +124,12 @@ class Losses:
     Examples
     --------
     >>> from deepbures.experiments import losses
-    >>> record = losses(quick=True, depths=(1,))
-    >>> record.by_scale[:, 0, -1].round(3).tolist()     # variances 16 times as large: ×1, ×16, /16, ×1, ×1
-    [1.967, 768.0, 0.612, 1.983, 2.0]
+    >>> record = losses(quick=True, depths=(1,), names=("frobenius",))
+    >>> record.by_scale.round(9).tolist()     # 8 λ_1, for λ_1 = 6/16, 6 and 96
+    [[[3.0, 48.0, 768.0]]]
     """
 
+    names: tuple[str, ...]
     depths: NDArray[np.int_]
     small: LossesOnTarget
     digits: LossesOnTarget
@@ -129,11 +147,6 @@ class Losses:
     approach: Floats
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """The losses."""
-        return LOSSES
-
-    @property
     def escape_slope(self) -> Floats:
         """What a δ smaller by the factor e adds to the time of escape, between the two smallest, (losses, depths)."""
         steps = self.escape[..., -1] - self.escape[..., -2]
@@ -145,7 +158,7 @@ class Losses:
         distances: list[Row] = []
         for target, side in self._sides:
             for at in np.ndindex(side.sharpness.shape):
-                row: Row = {"target": target, "loss": LOSSES[at[0]], "depth": int(self.depths[at[1]])}
+                row: Row = {"target": target, "loss": self.names[at[0]], "depth": int(self.depths[at[1]])}
                 for name in ("sharpness", "condition", "rate", "saddle"):
                     row[name] = float(getattr(side, name)[at])
                 row["rate_over_sharpness"] = float(side.rate[at] / side.sharpness[at])
@@ -159,9 +172,9 @@ class Losses:
                     "minimizer": float(side.minimizer[i]),
                     "with_noise": float(side.with_noise[i]),
                     "reached": float(side.reached[i]),
-                    "bias": float(side.bias[i]),
+                    "bias": float(bias),
                 }
-                for i, name in enumerate(LOSSES)
+                for i, (name, bias) in enumerate(zip(self.names, self._biases(side), strict=True))
             ]
         return {
             "depths": by_depth,
@@ -176,13 +189,25 @@ class Losses:
 
     @property
     def _sides(self) -> tuple[tuple[str, LossesOnTarget], ...]:
-        return (("small", self.small), ("digits", self.digits))
+        return (("five modes", self.small), ("digits", self.digits))
+
+    def _claimed(self, what: str) -> Floats:
+        """One number of theory for each loss."""
+        return np.array([getattr(CLAIMS[name], what) for name in self.names], np.float64)
+
+    def _biases(self, side: LossesOnTarget) -> Floats:
+        return self._claimed("is_biased") * side.bias
+
+    def _told(self, values: Floats) -> str:
+        """One number of what was found for each loss."""
+        numbers = [f"{value:.3g}".replace("-", "−") for value in values.round(6) + 0.0]
+        return ", ".join(f"{CLAIMS[name].label} {number}" for name, number in zip(self.names, numbers, strict=True))
 
     def _measured(self) -> list[Row]:
         side, slope = self.small, self.escape_slope
         return [
             {
-                "loss": LOSSES[at[0]],
+                "loss": self.names[at[0]],
                 "depth": int(self.depths[at[1]]),
                 "sharpness": float(side.sharpness[at]),
                 "sharpness_found": float(self.dense[at][1]),
@@ -201,7 +226,7 @@ class Losses:
         rows: list[Row] = []
         for at, value in np.ndenumerate(values):
             where = {name: axis[i].item() for (name, axis), i in zip(axes.items(), at[1:], strict=True)}
-            rows.append({"loss": LOSSES[at[0]], **where, "value": float(value)})
+            rows.append({"loss": self.names[at[0]], **where, "value": float(value)})
         return rows
 
     # ------------------------------------------------------------------------------------------------------- findings
@@ -234,14 +259,15 @@ class Losses:
 
     def _scale(self) -> Finding:
         found = _slope(self.scales, self.by_scale)
-        predicted = DEGREES[:, None] - 1 / self.depths
+        predicted = self._claimed("degree")[:, None] - 1 / self.depths
         off = np.abs(found - predicted).max()
         return Finding(
-            "With variances c times as large the sharpness is multiplied by c^(degree − 1/N): at depth 1 it has no "
-            "units for the transport losses, grows with c for the Frobenius loss and falls with c for the likelihood.",
+            "With variances (τ, too) c times as large the sharpness is multiplied by c^(degree − 1/N): at depth 1 it "
+            "has no units for the transport losses, grows with c for the Frobenius loss and falls with c for the "
+            "likelihood.",
             bool(off < 1e-6),
-            f"Exponents at depth {self.depths[0]}: {_told(found[:, 0])}; at depth {self.depths[-1]}: "
-            f"{_told(found[:, -1])}. They differ from the predicted ones by at most {off:.1e}.",
+            f"Exponents at depth {self.depths[0]}: {self._told(found[:, 0])}; at depth {self.depths[-1]}: "
+            f"{self._told(found[:, -1])}. They differ from the predicted ones by at most {off:.1e}.",
         )
 
     def _spread(self) -> Finding:
@@ -250,24 +276,24 @@ class Losses:
         return Finding(
             "At depth 1 the condition at the minimizer grows in proportion to λ_1/λ_k for the Frobenius loss and the "
             "likelihood, and does not depend on it for the transport losses.",
-            bool((np.abs(found - OF_SPREAD) < 0.02).all()),
-            f"Exponents for λ_1/λ_k from {self.spreads[last][0]:g} to {self.spreads[-1]:g}: {_told(found)}. On the "
-            f"digits (λ_1/λ_k = {self.digits.spread:.3g}) the condition at depth {self.depths[0]} is "
-            f"{_told(self.digits.condition[:, 0])}.",
+            bool((np.abs(found - self._claimed("of_spread")) < 0.02).all()),
+            f"Exponents for λ_1/λ_k from {self.spreads[last][0]:g} to {self.spreads[-1]:g}: {self._told(found)}. On "
+            f"the digits (λ_1/λ_k = {self.digits.spread:.3g}) the condition at depth {self.depths[0]} is "
+            f"{self._told(self.digits.condition[:, 0])}.",
         )
 
     def _approach(self) -> Finding:
-        ratio = self.approach.max(1) / self.approach.min(1)
         side = self.digits
-        most = 1 / (1 - side.tau / side.eigenvalues[side.rank - 1])
-        transport = ratio[[0, 3, 4]]
-        square = np.abs(self.approach[1] / side.eigenvalues[: side.rank] / 8 - 1).max()
+        used = side.eigenvalues[: side.rank]
+        most = 1 / (1 - side.tau / used[-1])
+        left = self.approach / used ** self._claimed("of_mode")[:, None]
         return Finding(
-            "At depth 1 all used modes of the digits come to rest at the same rate under the transport losses, up to "
-            "1/(1 − τ/λ_k); under the Frobenius loss at rates 8 λ_j, in proportion to their variance.",
-            bool((transport <= 1.02 * most).all() and square < 0.02),
-            f"Fastest over slowest: {_told(ratio)}; 1/(1 − τ/λ_k) = {most:.3g}, λ_1/λ_k = {side.spread:.3g}. The rates "
-            f"of the Frobenius loss are 8 λ_j within {100 * square:.2g} %.",
+            "At depth 1 all used modes of the digits come to rest at the same rate under the transport losses, in "
+            "proportion to their variance λ_j under the Frobenius loss, and to 1/λ_j under the likelihood, each up to "
+            "a factor 1/(1 − τ/λ_k).",
+            bool((_range(left) <= 1.01 * most).all()),
+            f"Fastest over slowest: {self._told(_range(self.approach))}, where λ_1/λ_k = {side.spread:.3g}. With these "
+            f"powers of λ_j taken out: {self._told(_range(left))}; 1/(1 − τ/λ_k) = {most:.3g}.",
         )
 
     def _blow_up(self) -> Finding:
@@ -277,27 +303,28 @@ class Losses:
         return Finding(
             "The curvature towards a missing mode, in units of the sharpness at the minimizer, blows up as τ → 0 for "
             "every loss but the square loss: like τ^(−1/2) for Bures-Wasserstein, like 1/τ for the others.",
-            bool((np.abs(found - OF_SHARE) < 0.01).all()),
-            f"Exponents for τ/λ_k from {self.shares[0]:g} to {self.shares[first][-1]:g}: {_told(found)}. At "
-            f"τ = {self.shares[at]:g} λ_k the ratio is {_told(self.by_share_found[:, at])}.",
+            bool((np.abs(found - self._claimed("of_share")) < 0.01).all()),
+            f"Exponents for τ/λ_k from {self.shares[0]:g} to {self.shares[first][-1]:g}: {self._told(found)}. At "
+            f"τ = {self.shares[at]:g} λ_k the ratio is {self._told(self.by_share_found[:, at])}.",
         )
 
     def _bias(self) -> Finding:
         told, off = [], []
         for target, side in self._sides:
             found = (side.minimizer,) if np.isnan(side.reached).all() else (side.minimizer, side.reached)
-            off += [np.abs(each - side.least - side.bias) / side.least for each in found]
+            off += [np.abs(each - side.least - self._biases(side)) / side.least for each in found]
+            above, below = self._biases(side).max() / side.least, 1 - side.with_noise.min() / side.least
             told.append(
-                f"{target}: {100 * side.bias[0] / side.least:.3g} % above the best of rank {side.rank}, and with the "
-                f"noise τ counted in {100 * (1 - side.with_noise[0] / side.least):.3g} % below it"
+                f"{target}, {100 * above:.3g} % above the best of rank {side.rank}, and with the noise τ counted in "
+                f"{100 * below:.3g} % below it"
             )
         worst = np.max(off)  # NaN, which is not below anything, where a flow of some losses has failed
         return Finding(
             "Smoothed, likelihood and entropic losses with τ = ε/2 have one minimizer, biased in the true distance by "
             "Σ (√λ_j − √(λ_j − τ))²; Frobenius loss and Sinkhorn divergence have the best one of rank k.",
             bool(worst < 1e-4),
-            f"{_capital('; '.join(told))}. Closed forms and ends of flows agree with this to {worst:.1e} of the least "
-            "distance.",
+            f"True distance of the former: {'; '.join(told)}. Closed forms and ends of flows agree with this to "
+            f"{worst:.1e} of the least distance.",
         )
 
     def _escape(self) -> Finding:
@@ -308,7 +335,7 @@ class Losses:
             "A flow that begins δ beside the lowest saddle needs ln(1/δ)/|λ_min| more time the smaller δ is.",
             bool(off < 0.01),
             f"In {ratio.size} pairs of runs the slope times |λ_min| is {ratio.min():.4f} to {ratio.max():.4f}. From "
-            f"δ = {self.deltas[-1]:g} at depth {self.depths[0]} it takes, in units of 1/λ_max, {_told(steps)}.",
+            f"δ = {self.deltas[-1]:g} at depth {self.depths[0]} it takes, in units of 1/λ_max, {self._told(steps)}.",
         )
 
     def _rate(self) -> Finding:
@@ -319,8 +346,8 @@ class Losses:
             "At every depth the flow ends at the asymptotic rate of its loss.",
             bool(off < 0.01),
             f"In {ratio.size} runs observed over predicted rate is {ratio.min():.4f} to {ratio.max():.4f}. In units of "
-            f"λ_max the rate at depth {self.depths[0]} is {_told(relative[:, 0])}; at depth {self.depths[-1]} "
-            f"{_told(relative[:, -1])}.",
+            f"λ_max the rate at depth {self.depths[0]} is {self._told(relative[:, 0])}; at depth {self.depths[-1]} "
+            f"{self._told(relative[:, -1])}.",
         )
 
 
@@ -329,10 +356,6 @@ def _slope(positions: Floats, values: Floats) -> Floats:
     return np.asarray(np.log(values[..., -1] / values[..., 0]) / np.log(positions[-1] / positions[0]))
 
 
-def _told(values: Floats) -> str:
-    """One number for each loss."""
-    return ", ".join(f"{name} {round(float(value), 6) + 0.0:.3g}" for name, value in zip(LOSSES, values, strict=True))
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def _range(values: Floats) -> Floats:
+    """Largest over smallest, for each loss."""
+    return np.asarray(values.max(-1) / values.min(-1))
