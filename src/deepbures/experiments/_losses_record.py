@@ -147,6 +147,11 @@ class Losses:
     approach: Floats
 
     @property
+    def claims(self) -> tuple[Claim, ...]:
+        """What theory says of each loss."""
+        return tuple(CLAIMS[name] for name in self.names)
+
+    @property
     def escape_slope(self) -> Floats:
         """What a δ smaller by the factor e adds to the time of escape, between the two smallest, (losses, depths)."""
         steps = self.escape[..., -1] - self.escape[..., -2]
@@ -193,7 +198,7 @@ class Losses:
 
     def _claimed(self, what: str) -> Floats:
         """One number of theory for each loss."""
-        return np.array([getattr(CLAIMS[name], what) for name in self.names], np.float64)
+        return np.array([getattr(claim, what) for claim in self.claims], np.float64)
 
     def _biases(self, side: LossesOnTarget) -> Floats:
         return self._claimed("is_biased") * side.bias
@@ -201,7 +206,7 @@ class Losses:
     def _told(self, values: Floats) -> str:
         """One number of what was found for each loss."""
         numbers = [f"{value:.3g}".replace("-", "−") for value in values.round(6) + 0.0]
-        return ", ".join(f"{CLAIMS[name].label} {number}" for name, number in zip(self.names, numbers, strict=True))
+        return ", ".join(f"{claim.label} {number}" for claim, number in zip(self.claims, numbers, strict=True))
 
     def _measured(self) -> list[Row]:
         side, slope = self.small, self.escape_slope

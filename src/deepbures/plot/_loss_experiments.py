@@ -9,7 +9,6 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from deepbures.experiments import Losses
-from deepbures.experiments._losses_record import CLAIMS
 from deepbures.plot._style import INK, MUTED, RUN, TARGET, THEORY, Floats, drawing, log_scale
 
 
@@ -88,7 +87,7 @@ def _lines(axes: Axes, record: Losses, positions: NDArray[Any], found: Floats, t
 def _sharpness(axes: Axes, record: Losses) -> None:
     """λ_max over that of the target itself."""
     found = record.by_scale[:, 0]
-    degrees = np.array([CLAIMS[name].degree for name in record.names])
+    degrees = np.array([claim.degree for claim in record.claims])
     lines = record.scales ** (degrees[:, None] - 1 / record.depths[0])
     _lines(axes, record, record.scales, found / found[:, record.scales == 1], lines)
     _frame(axes, "sharpness λ_max, over that at c = 1", f"variances times c, depth {record.depths[0]}")
