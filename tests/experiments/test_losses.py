@@ -9,7 +9,6 @@ from deepbures import plot
 from deepbures.experiments import compute_all, losses
 from deepbures.experiments._losses import _flows, _left, losses_of
 from deepbures.experiments._losses_record import CLAIMS
-from deepbures.training._ensemble import Ensemble
 
 LAM = np.array([6.0, 1.0, 0.5, 0.25, 0.125])
 DEPTHS = (1, 2)
@@ -117,9 +116,8 @@ def test_the_time_of_leaving_is_read_between_records():
     times = np.array([0.0, 1.6, 2.6, 3.6, 4.6, 9.0])
     excess = 1 / (1 + np.exp(2 * (times - 3)))
     excess[0] = 1.0
-    rest = dict.fromkeys(Ensemble._fields)
-    assert _left(Ensemble(**{**rest, "times": times[None], "excess": excess[None]})) == pytest.approx(3.0, abs=1e-9)
-    assert np.isnan(_left(Ensemble(**{**rest, "times": times[None], "excess": np.ones((1, 6))})))
+    assert _left(times, excess) == pytest.approx(3.0, abs=1e-9)
+    assert np.isnan(_left(times, np.ones(6)))
 
 
 def test_same_seed_same_bits(record):

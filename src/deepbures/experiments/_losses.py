@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from deepbures.datasets import load_dataset
 from deepbures.experiments._losses_record import CLAIMS, Losses, LossesOnTarget
 from deepbures.experiments._pieces import Keeper, Piece, compute_all
-from deepbures.experiments._setting import check_depths, check_seed, listed
+from deepbures.experiments._setting import check_depths, check_seed, flows_until, listed
 from deepbures.landscape import Problem, asymptotic_rate, hessian_matrix, hessian_spectrum, sharpness
 from deepbures.model import (
     AbstractSpectralLoss,
@@ -23,8 +23,7 @@ from deepbures.model import (
     Target,
     balanced_network,
 )
-from deepbures.training import aligned_flow
-from deepbures.training._ensemble import Ensemble, end_to_end_flows
+from deepbures.training import BalancedFlows, aligned_flow
 
 Floats = NDArray[np.float64]
 
@@ -296,9 +295,10 @@ def _flows(name: str, depths: tuple[int, ...], seed: int) -> Piece:
     observed, escape, reached = [], [], []
     for depth in depths:
         run = run_at(depth, 1.2 * w + 0.3 * turn)  # every direction, the scale of the modes among them
-        observed.append(run.rate[0, -1])
+        observed.append(run["rate"][0, -1])
         reached.append(_distance(run.end_to_end[0], target, 0.0))
-        escape.append([_left(run_at(depth, saddle + delta * turn)) for delta in DELTAS])
+        leaving = [run_at(depth, saddle + delta * turn) for delta in DELTAS]
+        escape.append([_left(run.times[0], run.excess[0]) for run in leaving])
     return {"observed": np.array(observed), "escape": np.array(escape), "reached": np.array(reached[0])}
 
 
@@ -326,26 +326,16 @@ def _speeds(setting: _Setting, loss: AbstractSpectralLoss, depth: int) -> tuple[
     return steepest, rate
 
 
-def _run(setting: _Setting, loss: AbstractSpectralLoss, depth: int, start: Floats, *, horizon: float) -> Ensemble:
+def _run(setting: _Setting, loss: AbstractSpectralLoss, depth: int, start: Floats, *, horizon: float) -> BalancedFlows:
     """One flow, until its excess is 1e-8 of that of its start."""
     target, rank, _ = setting
+    excess = 1e-8 * float(Problem(target, loss, rank).excess(start))
     steepest, _ = _speeds(setting, loss, depth)
-    return end_to_end_flows(
-        start[None],
-        np.array([depth]),
-        rank,
-        target,
-        loss,
-        horizon / steepest,
-        fastest=np.array([steepest]),
-        tolerance=1e-8 * float(Problem(target, loss, rank).excess(start)),
-        num_records=_RECORDS,
-    )
+    return flows_until(excess, start[None], np.array([depth]), target, loss, horizon / steepest, _RECORDS)
 
 
-def _left(run: Ensemble) -> float:
+def _left(times: Floats, excess: Floats) -> float:
     """When the excess has fallen to half of what it was: ln(e(0)/e − 1), nearly straight in time there, is zero."""
-    times, excess = run.times[0], run.excess[0]
     after = np.flatnonzero(excess <= excess[0] / 2)
     if not after.size:
         return np.nan
