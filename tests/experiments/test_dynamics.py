@@ -18,7 +18,8 @@ def cells():
 
 @pytest.fixture(scope="module")
 def few():
-    return bounds(num_instances=6, dims=(2,))
+    """Of depth 1 with k = n and τ = 0, of depth 2 with a bottleneck, and of depth 2 with smoothing."""
+    return bounds(num_instances=3, dims=(2,), seed=2861)
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +89,8 @@ def test_bounds_hold_and_a_violation_would_be_told(few):
     assert few.findings[1].held
     assert not any(values.any() for name, values in few.violated.items() if name != "flow-authors-code")
     exact = few.applies["flow-exact"] & (few.depth == 1)
+    assert exact.tolist() == [True, False, False]
+    assert few.applies["flow-bottleneck"].tolist() == [False, True, False] and few.tau[2] > 0
     np.testing.assert_allclose(few.tightness["flow-exact"][exact], 1.0, rtol=1e-5)
     name = next(name for name in ("flow-derived", "flow-bottleneck") if few.applies[name].any())
     broken = dataclasses.replace(
