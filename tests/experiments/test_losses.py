@@ -63,7 +63,7 @@ def test_extremes_are_those_of_theory(record):
     np.testing.assert_allclose(record.small.sharpness[i], [8 * 6, 16 * 6**1.5])
     np.testing.assert_allclose(record.small.rate[i], [4, 4])
     np.testing.assert_allclose(record.small.condition[i], record.small.sharpness[i] / 2)
-    i = of(record, "bures-wasserstein")
+    i = of(record, "bw")
     np.testing.assert_allclose(record.small.sharpness[i, 0], 2 * (6 - tau) / 6)
     np.testing.assert_allclose(record.small.rate[i, 0], 4 * 0.5 / (1 + np.sqrt(0.05)))
     np.testing.assert_allclose(record.small.saddle[i, 0], -2 * 0.5 / (0.5 + np.sqrt(tau)))
@@ -80,7 +80,7 @@ def test_the_bias_is_that_of_theory(record):
     lost = ((np.sqrt(LAM[:2]) - np.sqrt(LAM[:2] - 0.1)) ** 2).sum()
     np.testing.assert_allclose(record.small.minimizer - 0.875, [lost, 0, lost, lost, 0], rtol=0, atol=1e-13)
     noisy = ((np.sqrt(LAM[2:]) - np.sqrt(0.1)) ** 2).sum()
-    at = [of(record, name) for name in ("bures-wasserstein", "likelihood")]
+    at = [of(record, name) for name in ("bw", "likelihood")]
     np.testing.assert_allclose(record.small.with_noise[at], noisy, rtol=1e-12)
     np.testing.assert_allclose(record.small.reached[of(record, FLOW)], 0.875, rtol=1e-4)
     assert np.isnan(record.digits.reached).all()  # quick
@@ -132,7 +132,7 @@ def test_figure(record):
 
 
 def test_some_of_the_losses_and_bad_input():
-    with pytest.raises(ValueError, match=r"names must be of bures-wasserstein, .* but 'l2' was given"):
+    with pytest.raises(ValueError, match=r"names must be of bw, .* but 'l2' was given"):
         losses(names=("l2",))
     with pytest.raises(ValueError, match="depths must be whole numbers from 1 on"):
         losses(depths=(0,))

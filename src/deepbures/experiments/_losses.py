@@ -9,24 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepbures.datasets import load_dataset
-from deepbures.experiments._losses_record import CLAIMS, Losses, LossesOnTarget
+from deepbures.experiments._losses_record import Losses, LossesOnTarget
 from deepbures.experiments._pieces import Keeper, Piece, compute_all
 from deepbures.experiments._setting import check_depths, check_seed, flows_until, listed
 from deepbures.landscape import Problem, asymptotic_rate, hessian_matrix, hessian_spectrum, sharpness
 from deepbures.model import (
     AbstractSpectralLoss,
     BuresWasserstein,
-    EntropicWasserstein,
-    Frobenius,
-    GaussianLikelihood,
-    SinkhornDivergence,
+    LossName,
     Target,
     balanced_network,
+    loss_named,
 )
 from deepbures.training import BalancedFlows, aligned_flow
 
 Floats = NDArray[np.float64]
 
+NAMES = tuple(name.value for name in LossName)
 DEPTHS = (1, 2, 3, 5, 10)
 _QUICK_DEPTHS = (1, 2)
 RANK, DIGITS_RANK = 2, 8
@@ -62,16 +61,14 @@ def losses_of(tau: float) -> dict[str, AbstractSpectralLoss]:
     >>> import numpy as np
     >>> from deepbures.experiments._losses import losses_of
     >>> {name: float(loss.modes.used(np.array(4.0))) for name, loss in losses_of(1.0).items()}
-    {'bures-wasserstein': 3.0, 'frobenius': 4.0, 'likelihood': 3.0, 'entropic': 3.0, 'sinkhorn': 4.0}
+    {'bw': 3.0, 'frobenius': 4.0, 'likelihood': 3.0, 'entropic': 3.0, 'sinkhorn': 4.0}
     """
-    found = (
-        BuresWasserstein(tau),
-        Frobenius(),
-        GaussianLikelihood(tau),
-        EntropicWasserstein(2 * tau),
-        SinkhornDivergence(2 * tau),
-    )
-    return dict(zip(CLAIMS, found, strict=True))
+    parameters = {"tau": tau, "epsilon": 2 * tau}
+    found: dict[str, Any] = {}
+    for name in LossName:
+        own = {key: value for key, value in parameters.items() if key == name.parameter}
+        found[name.value] = loss_named(name, **own)
+    return found
 
 
 def losses(
@@ -80,7 +77,7 @@ def losses(
     seed: int = 0,
     keep: Keeper = compute_all,
     depths: tuple[int, ...] | None = None,
-    names: tuple[str, ...] = tuple(CLAIMS),
+    names: tuple[str, ...] = NAMES,
 ) -> Losses:
     """Five losses side by side: what "qualitatively different from the square loss" means, in numbers.
 
@@ -105,7 +102,7 @@ def losses(
     depths : tuple of int, optional
         Other depths.
     names : tuple of str
-        Some of "bures-wasserstein", "frobenius", "likelihood", "entropic" and "sinkhorn".
+        Some of "bw", "frobenius", "likelihood", "entropic" and "sinkhorn".
 
     Returns
     -------
@@ -157,10 +154,10 @@ def losses(
 def _check_names(names: tuple[str, ...]) -> tuple[str, ...]:
     """In the order of the claims."""
     asked = listed(names, "names")
-    unknown = [name for name in asked if name not in CLAIMS]
+    unknown = [name for name in asked if name not in NAMES]
     if unknown:
-        raise ValueError(f"names must be of {', '.join(CLAIMS)}, but {unknown[0]!r} was given.")
-    return tuple(name for name in CLAIMS if name in asked)
+        raise ValueError(f"names must be of {', '.join(NAMES)}, but {unknown[0]!r} was given.")
+    return tuple(name for name in NAMES if name in asked)
 
 
 def _on_target(columns: dict[str, Floats]) -> LossesOnTarget:

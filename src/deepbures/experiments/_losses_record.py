@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepbures.experiments._pieces import Finding
+from deepbures.model import LossName
 
 Floats = NDArray[np.float64]
 Row = dict[str, float | int | str]
@@ -28,12 +29,12 @@ class Claim(NamedTuple):
     """Power of τ that the curvature towards a missing mode, in units of the sharpness, goes with as τ → 0."""
 
 
-CLAIMS = {
-    "bures-wasserstein": Claim("Bures-Wasserstein", 1, True, 0, 0, -0.5),
-    "frobenius": Claim("Frobenius", 2, False, 1, 1, 0),
-    "likelihood": Claim("likelihood", 0, True, 1, -1, -1),
-    "entropic": Claim("entropic", 1, True, 0, 0, -1),
-    "sinkhorn": Claim("Sinkhorn", 1, False, 0, 0, -1),
+CLAIMS: dict[str, Claim] = {
+    LossName.bw: Claim("Bures-Wasserstein", 1, True, 0, 0, -0.5),
+    LossName.frobenius: Claim("Frobenius", 2, False, 1, 1, 0),
+    LossName.likelihood: Claim("Gaussian likelihood", 0, True, 1, -1, -1),
+    LossName.entropic: Claim("entropic transport", 1, True, 0, 0, -1),
+    LossName.sinkhorn: Claim("Sinkhorn", 1, False, 0, 0, -1),
 }
 """The losses, in the order of every record."""
 

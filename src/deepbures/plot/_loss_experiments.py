@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from deepbures.experiments import Losses
+from deepbures.model import LossName
 from deepbures.plot._style import INK, MUTED, RUN, TARGET, THEORY, Floats, drawing, log_scale
 
 
@@ -21,12 +22,12 @@ class _Look(NamedTuple):
 
 
 # Losses that coincide are seen one inside the other.
-_LOOKS = {
-    "bures-wasserstein": _Look("Bures-Wasserstein τ", "BW τ", RUN, "o", 7.5),
-    "frobenius": _Look("Frobenius", "Frob.", THEORY, "s", 5.0),
-    "likelihood": _Look("likelihood τ", "likel.", "#009e73", "^", 7.5),
-    "entropic": _Look("entropic ε = 2τ", "entr.", INK, "D", 4.2),
-    "sinkhorn": _Look("Sinkhorn ε = 2τ", "Sinkh.", TARGET, "v", 3.0),
+_LOOKS: dict[str, _Look] = {
+    LossName.bw: _Look("Bures-Wasserstein τ", "BW τ", RUN, "o", 7.5),
+    LossName.frobenius: _Look("Frobenius", "Frob.", THEORY, "s", 5.0),
+    LossName.likelihood: _Look("likelihood τ", "likel.", "#009e73", "^", 7.5),
+    LossName.entropic: _Look("entropic ε = 2τ", "entr.", INK, "D", 4.2),
+    LossName.sinkhorn: _Look("Sinkhorn ε = 2τ", "Sinkh.", TARGET, "v", 3.0),
 }
 
 
@@ -98,7 +99,10 @@ def _bias(axes: Axes, record: Losses) -> None:
     sides: Any = ((record.small, -0.13, "full", small), (record.digits, 0.13, "none", digits))
     for side, shift, fill, _ in sides:
         for i, name in enumerate(record.names):
-            look, percent = _LOOKS[name], 100 * (np.array([side.minimizer[i], side.reached[i]]) / side.least - 1)
+            look, percent = (
+                _LOOKS[name],
+                100 * (np.array([side.minimizer[i], side.reached[i]]) / side.least - 1),
+            )
             axes.plot(i + shift, percent[0], look.marker, color=look.color, fillstyle=fill, ms=7)
             axes.plot(i + shift, percent[1], "_", color=MUTED, ms=13, mew=1.2)
     axes.set_xticks(range(len(record.names)), [_LOOKS[name].short for name in record.names])
