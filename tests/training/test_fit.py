@@ -1,15 +1,18 @@
 """From a target to a network in one call: every solver, depth and smoothing against the theoretical minimum."""
 
 import contextlib
+import dataclasses
 import math
 import warnings
 
 import equinox as eqx
 import numpy as np
 import pytest
+import scipy.sparse.linalg
 
 import deepbures as db
 from deepbures.certificates import Assumption, as_plain, in_words
+from deepbures.landscape import _problem
 from deepbures.training._verification import hold_against
 
 from . import naive
@@ -234,6 +237,80 @@ def test_certificates_need_a_start_and_know_targets_of_products():
     assert len(fitted.checks) == len(fitted.certificates)
 
 
+@pytest.mark.parametrize(
+    "solver", [db.ClosedForm(), db.Flow(1e-3, integrator="tsit5"), db.Descent(3)], ids=lambda solver: solver.name
+)
+def test_what_is_known_of_a_problem_is_found_once(solver, monkeypatch):
+    """From the start of a fit to its certificates: one minimum, and one Lanczos iteration on a target of products."""
+    calls = []
+
+    def counted(place, name):
+        function = getattr(place, name)
+        monkeypatch.setattr(place, name, lambda *a, **k: (calls.append(name), function(*a, **k))[1])
+
+    counted(scipy.sparse.linalg, "eigsh")
+    counted(_problem, "_minimal_value")
+    variances = np.arange(40.0, 0, -1)
+    target = db.Target.from_operator(lambda w: variances[:, None] * w, 40, variances.sum())
+    fitted = db.fit(target, 2, solver=solver, num_records=2)
+    assert sorted(calls) == ["_minimal_value", "eigsh"]
+    np.testing.assert_allclose(fitted.minimal_loss, variances[2:].sum(), rtol=1e-12)
+    assert len(fitted.certificates) == (11 if solver.needs_start else 0)
+
+
+# Solvers by name and as objects.
+
+
+def test_solvers_as_objects_are_those_of_the_names():
+    options = {"depth": 2, "num_records": 20}
+    for name, solver in (("flow", db.Flow(0.3)), ("descent", db.Descent(20, 0.05))):
+        given = {"horizon": 0.3} if name == "flow" else {"num_steps": 20, "step_size": 0.05}
+        one = db.fit(TARGET, RANK, solver=name, **given, **options)
+        other = db.fit(TARGET, RANK, "bw", solver, **options)
+        np.testing.assert_array_equal(one.trajectory.losses, other.trajectory.losses)
+        assert one.solver.name == other.solver.name == name
+        assert one.solver.limits == other.solver.limits == solver.limits
+    decided = db.fit(TARGET, RANK, solver=db.Descent(step_size="accelerated"), **options).solver
+    assert (decided.step_size, decided.num_steps) == ("accelerated", 1000)
+    # Straight on a problem, the same run.
+    again = db.Descent(20, 0.05).train(
+        db.Problem(TARGET, db.BuresWasserstein(), RANK), other.start, tolerance=1e-7, num_records=20
+    )
+    np.testing.assert_array_equal(again.trajectory.losses, other.trajectory.losses)
+
+
+def test_options_of_solvers_are_in_the_units_of_the_user():
+    """Variances of 2^-800: the run of those of 1, in powers of two; depth 1 has times without units."""
+    far, exponent = db.Target.from_spectrum(np.ldexp(SPECTRUM, -800), TARGET.covariance.basis), -400
+    for solver in (db.Flow(0.5, space="end-to-end", times=[0.25], atol=1e-9), db.Descent(30, 0.1, [10])):
+        scaled = dataclasses.replace(solver, atol=np.ldexp(1e-9, exponent)) if solver.name == "flow" else solver
+        one, other = (db.fit(t, RANK, solver=s) for t, s in ((TARGET, solver), (far, scaled)))
+        np.testing.assert_array_equal(np.ldexp(other.trajectory.times, 0), one.trajectory.times)
+        np.testing.assert_allclose(np.ldexp(other.trajectory.losses, 800), one.trajectory.losses, rtol=1e-9)
+        assert other.solver.limits == solver.limits and other.horizon == one.horizon
+
+
+class Pull(db.AbstractSolver):
+    """Half way to the minimizer, a number of times."""
+
+    times: int
+
+    def train(self, problem, start, **options):
+        w = start.end_to_end
+        for _ in range(self.times):
+            w = (w + problem.minimizer()) / 2
+        return db.Trained(db.balanced_network(w, start.widths))
+
+
+def test_a_solver_of_ones_own():
+    near = db.fit(TARGET, RANK, depth=2, solver=Pull(40))
+    assert near.result == db.Result.converged and near.relative_excess < 1e-7
+    assert near.solver.name == near.solver.words == "Pull" and near.trajectory is None and near.horizon is None
+    assert near.start is not None and near.certificates and not near.checks
+    far = db.fit(TARGET, RANK, "frobenius", Pull(1))
+    assert far.result == db.Result.finished and far.relative_excess > 0.1
+
+
 def test_a_violated_guarantee_is_a_warning(monkeypatch):
     (exact,) = [type(theorem) for theorem in db.theorems_of(db.BuresWasserstein()) if theorem.name == "flow-exact"]
     log_rate = exact.log_rate
@@ -315,6 +392,12 @@ def test_certificates_in_words_and_plain_values(descended):
             {"loss": "square"},
             ValueError,
             'loss must be one of "bw", "frobenius", .*, or a loss such as .*, but \'square\' was given',
+        ),
+        ({"solver": db.Flow(), "horizon": 1.0}, ValueError, r"horizon = 1.0 was given beside a solver with options"),
+        (
+            {"solver": "flow", "step_size": 0.1},
+            ValueError,
+            "step_size belongs to the solver 'descent', but",
         ),
         ({"solver": "newton"}, ValueError, "solver must be one of closed-form, flow, descent, but 'newton' was given"),
         (

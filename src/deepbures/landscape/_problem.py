@@ -31,6 +31,8 @@ class Problem(eqx.Module):
     ----------
     eigenvalues : array or None
         All n eigenvalues of the target, or the k + 1 leading ones if it is known through products.
+    eigenvectors : array (n, k + 1) or None
+        Of the leading eigenvalues of a target that is known through products, which are looked for once; else None.
     used : bool array (k,) or None
         Which of the k leading modes the minimizer takes: all whose eigenvalue is above the threshold of the loss.
     minimal_value : array, scalar
@@ -58,6 +60,7 @@ class Problem(eqx.Module):
     loss: AbstractLoss
     rank: int = eqx.field(static=True)
     eigenvalues: Array | None
+    eigenvectors: Array | None
     used: Array | None
     minimal_value: Array
     reference: Array
@@ -68,6 +71,7 @@ class Problem(eqx.Module):
         self.target, self.loss = target, loss
         self.rank = check_integer(rank, "rank", 1, target.dim, why=" (the dimension of the target)")
         every, modes = target.eigenvalues, loss.modes
+        self.eigenvectors = None
         if modes is None or every is None:
             zero = loss.value(np.zeros((target.dim, 1), target.dtype), target)
         else:
@@ -76,7 +80,9 @@ class Problem(eqx.Module):
             self.eigenvalues = self.used = None
             self.minimal_value, self.reference = 0 * zero + np.nan, zero
             return
-        values = target.spectrum(min(self.rank + 1, target.dim))[0] if every is None else every
+        values = every
+        if values is None:
+            values, self.eigenvectors = target.spectrum(min(self.rank + 1, target.dim))
         self.eigenvalues = values
         self.used = side_of_threshold(values, modes)[..., : self.rank] > 0
         self.minimal_value = _minimal_value(values, self.used, modes, zero, complete=every is not None)
@@ -96,7 +102,10 @@ class Problem(eqx.Module):
     def minimizer(self) -> Array:
         """W = Ω_k diag(w), w_j² = m*(λ_j) or zero for a mode that is not used: a factor (n, k)."""
         modes = modes_of(self.loss)
-        values, basis = self.target.spectrum(self.rank)
+        if self.eigenvalues is None or self.eigenvectors is None:
+            values, basis = self.target.spectrum(self.rank)
+        else:
+            values, basis = self.eigenvalues[..., : self.rank], self.eigenvectors[..., : self.rank]
         xp = namespace(values, self.used)
         squares = xp.where(self.used, modes.used(values), 0)
         return basis * xp.sqrt(xp.maximum(squares, 0))[..., None, :]
@@ -139,9 +148,8 @@ class Problem(eqx.Module):
             array = jnp.asarray(leaf)
             return array.astype(dtype) if jnp.issubdtype(array.dtype, jnp.floating) else array
 
-        parts = (self.target, self.eigenvalues, self.used, self.minimal_value, self.reference)
-        where = lambda p: (p.target, p.eigenvalues, p.used, p.minimal_value, p.reference)  # noqa: E731
-        found: Problem = eqx.tree_at(where, self, jax.tree.map(convert, parts), is_leaf=lambda leaf: leaf is None)
+        where = lambda p: (p.target, p.eigenvalues, p.eigenvectors, p.used, p.minimal_value, p.reference)  # noqa: E731
+        found: Problem = eqx.tree_at(where, self, jax.tree.map(convert, where(self)), is_leaf=lambda leaf: leaf is None)
         return found
 
     @property

@@ -27,12 +27,26 @@ class ChebyshevState(eqx.Module):
 class RungeKuttaChebyshev(diffrax.AbstractAdaptiveSolver[ChebyshevState]):
     """Second-order Runge-Kutta-Chebyshev method with as many stages as stability asks for.
 
-    An explicit method with s stages is stable for negative real eigenvalues down to −0.65 s²/h, so the cost of crossing
-    a time span T at spectral radius ρ grows like √(ρT) instead of ρT. The linearization of a gradient flow is minus a
-    Hessian: its eigenvalues are real, which is what the method is for. ρ is followed by one iteration of the nonlinear
-    power method a step, on differences of the vector field (which may not be differentiable: it may go through
-    singular vectors). For autonomous fields, as gradient flows are: every stage is taken
-    at the time of the step's beginning.
+    A step of size h from y_0, with F_j = f(Y_j), has the stages
+
+        Y_1 = y_0 + μ̃_1 h F_0,
+        Y_j = (1 − μ_j − ν_j) y_0 + μ_j Y_{j−1} + ν_j Y_{j−2} + μ̃_j h F_{j−1} + γ̃_j h F_0,   j = 2 … s,   y_1 = Y_s,
+
+    with T_j the Chebyshev polynomials, w_0 = 1 + ε/s², ε = 2/13, w_1 = T_s'(w_0)/T_s''(w_0),
+    b_j = T_j''(w_0)/T_j'(w_0)² (but b_0 = b_2 and b_1 = 1/w_0), a_j = 1 − b_j T_j(w_0) and
+
+        μ̃_1 = b_1 w_1,   μ_j = 2 b_j w_0/b_{j−1},   ν_j = −b_j/b_{j−2},   μ̃_j = 2 b_j w_1/b_{j−1},   γ̃_j = −a_{j−1} μ̃_j,
+
+    and the estimate of its error 0.8 (y_0 − y_1) + 0.4 h (f(y_0) + f(y_1)). On y' = λy the stages are
+    Y_j = (a_j + b_j T_j(w_0 + w_1 hλ)) y_0, which is stable for negative real λ down to −0.65 s²/h: the cost of
+    crossing a time span T at spectral radius ρ grows like √(ρT) instead of ρT. The number of stages is
+    s = 1 + ⌈√(1 + 1.54 h · 1.2 ρ)⌉.
+
+    The linearization of a gradient flow is minus a Hessian: its eigenvalues are real, which is what the method is for.
+    ρ is followed by one iteration of the nonlinear power method a step, d ← (f(y + δ d) − f(y))/δ with
+    δ = √eps ‖y‖/‖d‖, and ρ ≈ ‖d‖ after over ‖d‖ before: differences of the vector field, which may not be
+    differentiable (it may go through singular vectors). For autonomous fields, as gradient flows are: every stage is
+    taken at the time of the step's beginning.
 
     References
     ----------
