@@ -120,10 +120,9 @@ class BuresWassersteinLoss(nn.Module):
         self.register_buffer("roots", roots)
         self.register_buffer("basis", basis)
         if self.decay is not None:
-            n = len(mean)
             self.register_buffer("running_mean", torch.zeros_like(mean))
-            self.register_buffer("running_factor", torch.zeros((n, n), dtype=mean.dtype, device=mean.device))
-            self.register_buffer("running_weight", torch.zeros((), dtype=mean.dtype, device=mean.device))
+            self.register_buffer("running_factor", mean.new_zeros((len(mean), len(mean))))
+            self.register_buffer("running_weight", mean.new_zeros(()))
 
     @property
     def dim(self) -> int:
@@ -171,8 +170,7 @@ class BuresWassersteinLoss(nn.Module):
         inside = metric.constant_product(self.basis.mT, factor)
         noise = math.sqrt(self.tau) * torch.eye(len(self.roots), dtype=factor.dtype, device=factor.device)
         value = metric.squared_distance_of_graded(torch.diag(self.roots), torch.cat([inside, noise], dim=-1))
-        missing = self.dim - len(self.roots)
-        if missing:
+        if missing := self.dim - len(self.roots):
             outside = factor - metric.constant_product(self.basis, inside)
             # (A tensor: to a number PyTorch gives a tangent in double precision.)
             value = value + (outside**2).sum() + value.new_full((), missing * self.tau)
@@ -193,9 +191,12 @@ class BuresWassersteinLoss(nn.Module):
         memory = metric.moments_from(decay * self.running_weight, self.running_mean, self.running_factor)
         joint = metric.remembered(memory, metric.moments_from(1, now.mean, now.columns(self.unbiased)))
         with torch.no_grad():
-            self.running_factor.copy_(joint.factor())
-            self.running_mean.copy_(joint.mean)
-            self.running_weight.copy_(joint.count)
+            for name, value in (("mean", joint.mean), ("factor", joint.factor()), ("weight", joint.count)):
+                if torch.compiler.is_compiling():
+                    # A backward that PyTorch 2.13 compiles reads what a forward has written over.
+                    setattr(self, f"running_{name}", value.detach())
+                else:
+                    self.get_buffer(f"running_{name}").copy_(value)
         return joint
 
     def _checked(self, features: Tensor) -> Tensor:

@@ -52,6 +52,17 @@ def test_compiled_without_breaks(name):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
+def test_a_compiled_loss_remembers():
+    """Values and gradients of three batches, all of which a memory of one batch only would change."""
+    torch._dynamo.reset()
+    plain, module = BuresWassersteinLoss(Y, decay=0.5), BuresWassersteinLoss(Y, decay=0.5)
+    compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
+    for x in (X, DRAWS[2], DRAWS[3]):
+        for found, expected in zip(value_and_gradient(compiled, x), value_and_gradient(plain, x), strict=True):
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    assert module.running_weight.item() == 1.75
+
+
 @pytest.mark.parametrize("name", ["factors", "covariances", "smoothed loss"])
 def test_mapped(name):
     function, x = FUNCTIONS[name]
