@@ -1,6 +1,8 @@
 """Theorems and certificates as values: compared, copied, printed; and theorems that are written wrongly."""
 
 import copy
+import dataclasses
+import json
 import math
 import pickle
 
@@ -70,6 +72,7 @@ def test_certificates_are_values(loss, target):
     for certificate in certificates:
         again = pickle.loads(pickle.dumps(certificate))
         assert again == certificate and hash(again) == hash(certificate) and repr(again) == repr(certificate)
+        json.dumps([list(map(dataclasses.astuple, again.assumptions)), again.holds, dict(again.constants), again.rate])
         assert copy.deepcopy(certificate) == certificate != certificate.name
         assert again.assumptions == certificate.assumptions and str(again) == str(certificate)
         check = certificate.check([0.0, 1.0], [certificate.excess] * 2) if certificate.excess >= 0 else None

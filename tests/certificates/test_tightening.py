@@ -99,6 +99,22 @@ def test_the_bound_below_the_saddle_solves_its_equations(depth, excess, smallest
     assert_solves(db.Certificate(theorem, start), equations, max(smallest, math.sqrt(2) - math.sqrt(excess)))
 
 
+@pytest.mark.parametrize("scale", [1e-140, 1e140])
+def test_data_in_other_units_have_the_same_bounds(scale):
+    """Excess and eigenvalues are variances, rates are in their (1 − 1/N)-th power, here their root."""
+    for name, k in zip(NAMES, (3, 3, 2), strict=True):
+        theorem = next(t for t in db.theorems_of(EXACT) if t.name == name)
+        start = numbers(bottleneck=k, depth=2, loss=0.3, excess=0.3, smallest_singular_value=0.6)
+        squares = ("loss", "excess", "trace", "first_eigenvalue", "kept_eigenvalue", "left_out_eigenvalue")
+        changes = {name: scale * getattr(start, name) for name in squares}
+        smallest = math.sqrt(scale) * start.smallest_singular_value
+        other = dataclasses.replace(start, smallest_singular_value=smallest, **changes)
+        one, same = db.Certificate(theorem, start), db.Certificate(theorem, other)
+        times = np.array([0.1, 1.0, 5.0])
+        np.testing.assert_allclose(same.bound(times / math.sqrt(scale)) / scale, one.bound(times), rtol=1e-9)
+        np.testing.assert_allclose(same.time_to(1e-3 * scale) * math.sqrt(scale), one.time_to(1e-3), rtol=1e-12)
+
+
 def test_at_depth_one_without_smoothing_they_are_equalities():
     found = certified(db.initialize((3, 3), "gaussian", key=5))
     times = np.array([0.0, 0.1, 1.0, 20.0, 150.0])

@@ -43,7 +43,7 @@ def balanced(start: Start) -> tuple[Assumption, ...]:
     return (Assumption("balancedness gap relative to the largest ‖W_l‖²", gap, "≤", limit),)
 
 
-_ROUNDING = 4 * np.finfo(np.float64).eps
+_ROUNDING = 4 * float(np.finfo(np.float64).eps)
 
 
 def without_rounding(start: Start) -> float:

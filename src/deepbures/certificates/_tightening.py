@@ -90,7 +90,7 @@ class FlowGlobal(AbstractTighteningTheorem):
         else:
             left = -distance * np.exp(-DECAYS / 2)
             squares = last + (2 * goal + left) * left
-        return np.asarray((squares + start.tau) / (4 * start.depth * squares ** (1 + start.power / 2)))
+        return np.asarray((squares + start.tau) / squares / (4 * start.depth * squares ** (start.power / 2)))
 
     def _log_rate_at(self, start: Start, s: float) -> float:
         if not (start.has_full_rank and s > 0):
@@ -126,7 +126,7 @@ class FlowAnyLayers(AbstractTighteningTheorem):
         first = root(start.kept_eigenvalue) - root(start.loss)
         gained = -root(start.loss) * np.expm1(-DECAYS / 2)
         squares = rigorous_margin(start).squared + (2 * first + gained) * gained
-        return np.asarray((squares + start.tau) / (4 * start.depth * squares ** (1 + start.power / 2)))
+        return np.asarray((squares + start.tau) / squares / (4 * start.depth * squares ** (start.power / 2)))
 
     def _log_rate_at(self, start: Start, square: float) -> float:
         if not (start.has_full_rank and square > 0):
@@ -170,7 +170,7 @@ class FlowBelowSaddle(AbstractTighteningTheorem):
         below = (start.gap - start.excess) - start.excess * np.expm1(-DECAYS)  # gap − y
         goal = np.sqrt(start.left_out_eigenvalue + below)
         s = relax(self._smallest(start), depth * kept / 2 / below, goal)
-        return np.asarray(kept / (4 * below * s**start.power))
+        return np.asarray(kept / below / (4 * s**start.power))
 
     def _smallest(self, start: Start) -> float:
         """A lower bound of σ_k(W(0)), positive below the saddle."""
