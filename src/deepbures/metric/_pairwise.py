@@ -12,7 +12,7 @@ from deepbures.metric._factors import bures_wasserstein_distance_factors, square
 from deepbures.metric._frechet import squared_frechet_distance
 from deepbures.metric._libraries import device_of
 from deepbures.metric._nearest import checked_covariances
-from deepbures.metric._validation import check_matrices, floating_arrays
+from deepbures.metric._validation import check_finite, check_matrices, floating_arrays
 
 Array = Any
 Distance = Callable[[Array, Array], Array]
@@ -60,7 +60,8 @@ def pairwise(
     Raises
     ------
     TypeError, ValueError
-        If `distance` is no function, or returns another shape; if x or y has no members; and as `distance` does.
+        If `distance` is no function, or returns another shape; if x or y has no members, or an entry is not finite; and
+        as `distance` does.
 
     Notes
     -----
@@ -92,6 +93,7 @@ def pairwise(
     for name, array in zip(given, arrays, strict=True):
         if array.ndim == 0 or array.shape[0] == 0:
             raise ValueError(f"{name} must have at least one member, but has shape {tuple(array.shape)}.")
+    check_finite(**dict(zip(given, arrays, strict=True)))  # here, where an index is that of a member
     if len(arrays) == 2:
         return _between(distance, *arrays)
     if _is_symmetric(distance) if symmetric is None else symmetric:
@@ -251,6 +253,7 @@ def _of_matrices(distance: Distance, shape: str, rtol: float | None = None, **gi
             raise ValueError(
                 f"{name} must be a stack of shape {shape} with at least one member, but has shape {tuple(array.shape)}."
             )
+    check_finite(**named)
     return pairwise(distance, *(arrays if rtol is None else checked_covariances(rtol, **named)))
 
 
