@@ -124,5 +124,4 @@ def _singular_values(w: Any, k: int) -> tuple[float, float]:
 def _rounding(net: DeepLinearNetwork, problem: Problem, value: float) -> float:
     """An excess that rounding alone may show at the minimum: factors and W are right to about (n + N) eps."""
     eps = max(float(np.finfo(np.asarray(array).dtype).eps) for array in (*net.weights, problem.target.mean))
-    size, power = problem.loss._resolution(problem.target, value)
-    return (32 * (net.dim + net.depth) * eps) ** power * float(size)
+    return problem.excess_of_rounding(32 * (net.dim + net.depth) * eps, value)

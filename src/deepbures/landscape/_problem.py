@@ -98,6 +98,11 @@ class Problem(eqx.Module):
         """
         return self.loss._excess(jnp.asarray(w), self.target, self.rank, self.minimal_value)
 
+    def excess_of_rounding(self, error: float, value: float) -> float:
+        """An excess that may be nothing else, where target and W are right to a relative error, at a loss L(W)."""
+        size, power = self.loss._resolution(self.target, value)
+        return float(error**power * float(size))
+
     @numpy_in_numpy_out
     def minimizer(self) -> Array:
         """W = Ω_k diag(w), w_j² = m*(λ_j) or zero for a mode that is not used: a factor (n, k)."""
