@@ -17,27 +17,28 @@ from pathlib import Path
 
 import hypothesis
 import jax
-import jaxtyping
 import numpy as np
 import pytest
 
-# Rooms whose annotated shapes are checked at every call. They must not have been imported before.
+# Rooms whose annotated shapes are checked, at the first calls of a function in each module of tests. They must not
+# have been imported before.
 ROOMS_WITH_SHAPES = ("deepbures.model", "deepbures.landscape")
 
 
 HAS_CHECKER = importlib.util.find_spec("beartype") is not None
-
-
-def _check_shapes() -> None:
-    specification = importlib.util.spec_from_file_location("shape_checks", Path(__file__).with_name("shape_checks.py"))
-    module = importlib.util.module_from_spec(specification)
-    sys.modules["shape_checks"] = module  # where modules of the rooms look for it
-    specification.loader.exec_module(module)
-    jaxtyping.install_import_hook(ROOMS_WITH_SHAPES, "shape_checks.arrays_only")
-
-
 if HAS_CHECKER:
-    _check_shapes()
+    _specification = importlib.util.spec_from_file_location("shape_checks", Path(__file__).with_name("shape_checks.py"))
+    shape_checks = importlib.util.module_from_spec(_specification)
+    sys.modules["shape_checks"] = shape_checks  # where modules of the rooms look for it
+    _specification.loader.exec_module(shape_checks)
+    shape_checks.install(ROOMS_WITH_SHAPES)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def checked_shapes() -> None:
+    """Each module of tests has its first calls checked."""
+    if HAS_CHECKER:
+        shape_checks.check_again()
 
 
 def pytest_report_header() -> str:

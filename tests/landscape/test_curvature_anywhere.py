@@ -197,7 +197,7 @@ def test_path_of_layers(target):
         (lambda t: db.classify(db.stack_networks([network(2, 5)] * 2), t, EXACT), "batch"),
         (lambda t: db.hessian_extremes(db.stack_networks([network(2, 5)] * 2), t, EXACT), "batch"),
         (lambda t: db.loss_along_path(np.full((5, 1), np.nan), np.eye(5), t, EXACT), "start has 5 entries"),
-        (lambda t: db.quadratic_model(network(2, 5), t, EXACT, [np.ones((5, 2))], [np.nan]), "radii has 1 entries"),
+        (lambda t: db.quadratic_model(network(2, 5), t, EXACT, [np.ones((5, 2))], [np.nan]), "radii has 1 entry"),
         (lambda t: db.quadratic_model(network(2, 5), t, EXACT, [np.ones((5, 2))], [[1.0]]), "radii must be a list"),
     ],
 )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from deepbures._checks import check_number
-from deepbures._types import Floats
+from deepbures._types import Array, Float64
 from deepbures.landscape._eigenvalues import modes_of
 from deepbures.landscape._lanczos import HessianExtremes, hessian_extremes
 from deepbures.landscape._nearest import nearest_point
@@ -80,7 +80,7 @@ class Classification:
     gradient_norm: float
     rank: int
     effective_rank: float
-    alignments: Floats
+    alignments: Float64[Array, "modes"]
     escape: tuple[int, int | None] | None
     escape_curvature: float
     extremes: HessianExtremes | None = dataclasses.field(default=None, repr=False)

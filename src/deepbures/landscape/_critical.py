@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepbures._checks import check_integer
-from deepbures._types import Floats, Ints
+from deepbures._types import Array, Float64, Floats, Int, Ints
 from deepbures.landscape._counts import Directions, directions_at, kinds_of
 from deepbures.landscape._eigenvalues import (
     all_eigenvalues,
@@ -143,7 +143,9 @@ def critical_points(
     )
 
 
-def _groups_of(values: Floats, modes: AbstractModes) -> tuple[Ints, Ints, int]:
+def _groups_of(
+    values: Float64[Array, "n"], modes: AbstractModes
+) -> tuple[Int[Array, "groups"], Int[Array, "groups"], int]:
     """Starts and sizes of the groups, and how many of the groups are usable."""
     starts = group_starts(values, modes)
     sizes = np.diff(np.append(starts, len(values)))
@@ -258,7 +260,9 @@ def _table(
     }
 
 
-def _indices(counts: Ints, starts: Ints, sizes: Ints, r: int, k: int) -> Ints:
+def _indices(
+    counts: Int[Array, "choices groups"], starts: Int[Array, "groups"], sizes: Int[Array, "groups"], r: int, k: int
+) -> Int[Array, "choices {k}"]:
     """The first modes of each group, ascending, filled up with −1."""
     rows = np.full((len(counts), k), -1, np.int64)
     if r:

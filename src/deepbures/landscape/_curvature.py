@@ -2,19 +2,23 @@
 
 from deepbures._checks import check_integer
 from deepbures._precision import numpy_in_numpy_out
-from deepbures._types import Array
+from deepbures._types import Array, Float
 from deepbures.landscape._problem import Problem
 from deepbures.model import AbstractLoss, Target
 
 
-def _extremes(target: Target, rank: int, loss: AbstractLoss, depth: int, latent_dim: int | None) -> tuple[Array, Array]:
+def _extremes(
+    target: Target, rank: int, loss: AbstractLoss, depth: int, latent_dim: int | None
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
     depth = check_integer(depth, "depth", 1)
     columns = check_integer(rank if latent_dim is None else latent_dim, "latent_dim", rank)
     return Problem(target, loss, rank).extremes(depth, columns)
 
 
 @numpy_in_numpy_out
-def sharpness(target: Target, rank: int, loss: AbstractLoss, *, depth: int = 1, latent_dim: int | None = None) -> Array:
+def sharpness(
+    target: Target, rank: int, loss: AbstractLoss, *, depth: int = 1, latent_dim: int | None = None
+) -> Float[Array, ""]:
     """Largest Hessian eigenvalue λ_max of L^N at the balanced minimizer: gradient descent is stable below 2/λ_max.
 
     BuresWasserstein: 2N w_1^p (λ_1 − τ)/λ_1 with w_1² = λ_1 − τ, p = 2(N−1)/N (for τ = 0: 2N λ_1^{(N−1)/N}), unless τ
@@ -57,7 +61,7 @@ def sharpness(target: Target, rank: int, loss: AbstractLoss, *, depth: int = 1, 
 @numpy_in_numpy_out
 def asymptotic_rate(
     target: Target, rank: int, loss: AbstractLoss, *, depth: int = 1, latent_dim: int | None = None
-) -> Array:
+) -> Float[Array, ""]:
     """Rate r of the final approach L − L* ~ exp(−r t) of gradient flow to the balanced minimizer.
 
     Twice the smallest positive Hessian eigenvalue there. A prediction for late times, not a bound. Zero where the

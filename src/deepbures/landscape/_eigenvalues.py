@@ -1,12 +1,9 @@
 """The eigenvalues of a target as the landscape reads them: which are equal, which can be used."""
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from deepbures._checks import check_integer
-from deepbures._types import Array, Floats, Ints
+from deepbures._types import Array, Float, Float64, Int
 from deepbures.linalg import namespace
 from deepbures.model import AbstractLoss, AbstractModes, Target, check_loss, check_target
 
@@ -58,12 +55,12 @@ def decomposed(target: Target) -> Target:
     return target if covariance is target.covariance else Target(target.mean, covariance)
 
 
-def all_eigenvalues(target: Target) -> Floats:
+def all_eigenvalues(target: Target) -> Float64[Array, "n"]:
     """All n eigenvalues, descending, of a target that knows them."""
     return np.asarray(target.eigenvalues, np.float64)
 
 
-def leading_spectrum(target: Target, num: int) -> tuple[Floats, NDArray[Any]]:
+def leading_spectrum(target: Target, num: int) -> tuple[Float[Array, "{num}"], Float[Array, "n {num}"]]:
     """The first `num` eigenpairs, none for 0."""
     if num == 0:
         return np.zeros(0), np.zeros((target.dim, 0), target.dtype)
@@ -71,25 +68,25 @@ def leading_spectrum(target: Target, num: int) -> tuple[Floats, NDArray[Any]]:
     return np.asarray(values), np.asarray(vectors)
 
 
-def equality_level(values: Array) -> Array:
+def equality_level(values: Float[Array, "... n"]) -> Float[Array, "... 1"]:
     """The difference up to which eigenvalues count as equal: 64 eps λ_1, the rounding of a decomposition."""
     return _EQUAL * values[..., :1]
 
 
-def group_starts(values: Floats, modes: AbstractModes) -> Ints:
+def group_starts(values: Float64[Array, "n"], modes: AbstractModes) -> Int[Array, "groups"]:
     """Where groups of equal eigenvalues begin, in a descending sequence: all modes of one can be used, or none."""
     usable = np.arange(len(values)) < num_usable(values, modes)
     is_next = (-np.diff(values) > equality_level(values)) | (np.diff(usable.astype(int)) != 0)
     return np.flatnonzero(np.concatenate([[True], is_next]))
 
 
-def group_of(values: Floats, modes: AbstractModes) -> Ints:
+def group_of(values: Float64[Array, "n"], modes: AbstractModes) -> Int[Array, "n"]:
     """The number of the group of equal eigenvalues that each one belongs to."""
     starts = group_starts(values, modes)
     return np.searchsorted(starts, np.arange(len(values)), side="right") - 1
 
 
-def side_of_threshold(values: Array, modes: AbstractModes) -> Array:
+def side_of_threshold(values: Float[Array, "... n"], modes: AbstractModes) -> Int[Array, "... n"]:
     """1 for modes above the threshold, which can be used, 0 for those at it up to rounding, −1 for those below.
 
     Only zero itself is at a threshold of zero: eigenvalues of factors keep their digits however small they are, and
@@ -101,17 +98,17 @@ def side_of_threshold(values: Array, modes: AbstractModes) -> Array:
     return xp.where(xp.abs(distance) <= level, 0, xp.sign(distance)).astype(int)
 
 
-def num_usable(values: Floats, modes: AbstractModes) -> int:
+def num_usable(values: Float64[Array, "n"], modes: AbstractModes) -> int:
     """How many modes a critical point may use."""
     return int((side_of_threshold(values, modes) > 0).sum())
 
 
-def num_at_threshold(values: Floats, modes: AbstractModes) -> int:
+def num_at_threshold(values: Float64[Array, "n"], modes: AbstractModes) -> int:
     """How many modes lie at the threshold: adding one is flat to second order."""
     return int((side_of_threshold(values, modes) == 0).sum())
 
 
-def geometric_sum(a: Array, b: Array, depth: int) -> Array:
+def geometric_sum(a: Float[Array, "*#shape"], b: Float[Array, "*#shape"], depth: int) -> Float[Array, "*#shape"]:
     """G = Σ_{l=1..N} A^{(N−l)/N} B^{(l−1)/N}, A, B > 0, for any depth N.
 
     With A ≥ B and x = ln(A/B)/N it is A^{(N−1)/N} (1 − e^{−Nx}) / (1 − e^{−x}), and N A^{(N−1)/N} for A = B.

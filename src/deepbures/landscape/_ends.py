@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deepbures._types import Floats, Ints
+from deepbures._types import Array, Float64, Floats, Int
 from deepbures.landscape._counts import Directions, directions_at
 from deepbures.landscape._eigenvalues import all_eigenvalues, modes_of
 from deepbures.landscape._points import CriticalPoints
@@ -33,7 +33,7 @@ class SpectrumEnds(NamedTuple):
         return _ratio(self.largest, self.least)
 
 
-def _ratio(above: Floats, below: Floats) -> Floats:
+def _ratio(above: Float64[Array, "points"], below: Float64[Array, "points"]) -> Float64[Array, "points"]:
     return np.where(below == 0, np.inf, above / np.where(below == 0, 1.0, below))
 
 
@@ -55,8 +55,8 @@ def spectrum_ends(points: CriticalPoints) -> SpectrumEnds:
 
 
 def _of_block(
-    chosen: Ints, values: Floats, modes: AbstractModes, depth: int, room: Directions
-) -> tuple[Floats, Floats, Floats]:
+    chosen: Int[Array, "points r"], values: Float64[Array, "n"], modes: AbstractModes, depth: int, room: Directions
+) -> tuple[Float64[Array, "points"], Float64[Array, "points"], Float64[Array, "points"]]:
     """The ends for some points of one rank r, whose modes are the rows of `chosen`; NaN marks what is no direction."""
     num, r = chosen.shape
     used = np.zeros((num, len(values)), bool)

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse.linalg import ArpackNoConvergence
 
 from deepbures._checks import check_integer, check_number
-from deepbures._types import Array, Floats
+from deepbures._types import Array, Float, Float64, Floats
 from deepbures.linalg import extreme_eigenpairs
 from deepbures.model import (
     AbstractLoss,
@@ -54,8 +54,8 @@ class HessianExtremes:
     largest: float
     smallest_residual: float
     largest_residual: float
-    smallest_direction: tuple[Floats, ...] = dataclasses.field(repr=False)
-    largest_direction: tuple[Floats, ...] = dataclasses.field(repr=False)
+    smallest_direction: tuple[Float64[Array, "_ _"], ...] = dataclasses.field(repr=False)
+    largest_direction: tuple[Float64[Array, "_ _"], ...] = dataclasses.field(repr=False)
     num_products: int
 
     @property
@@ -70,14 +70,18 @@ class HessianExtremes:
 
 
 @eqx.filter_jit
-def _product(weights: tuple[Array, ...], target: Target, loss: AbstractLoss, flat: Array) -> Array:
+def _product(
+    weights: tuple[Float[Array, "_ _"], ...], target: Target, loss: AbstractLoss, flat: Float[Array, "parameters"]
+) -> Float[Array, "parameters"]:
     """Hessian of L^N times a direction, both flat: the derivative of the gradient along it."""
     gradient = lambda layers: layer_gradients(layers, loss, target)[0]  # noqa: E731
     _, moved = jax.jvp(gradient, (weights,), (_split(flat, weights),))
     return jnp.concatenate([layer.ravel() for layer in moved])
 
 
-def _split(flat: Array, weights: tuple[Array, ...]) -> tuple[Array, ...]:
+def _split(
+    flat: Float[Array, "parameters"], weights: tuple[Float[Array, "_ _"], ...]
+) -> tuple[Float[Array, "_ _"], ...]:
     ends = np.cumsum([weight.size for weight in weights])[:-1].tolist()
     xp = jnp if isinstance(flat, jax.Array) else np
     parts = xp.split(flat, ends)
@@ -185,7 +189,9 @@ def hessian_extremes(
     )
 
 
-def hessian_matrix(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> Floats:
+def hessian_matrix(
+    net: DeepLinearNetwork, target: Target, loss: AbstractLoss
+) -> Float64[Array, "parameters parameters"]:
     """The dense Hessian of L(W_N ⋯ W_1) in all weights: for small networks.
 
     Parameters

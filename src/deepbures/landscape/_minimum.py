@@ -6,13 +6,13 @@ import numpy as np
 
 from deepbures._checks import check_integer, format_list
 from deepbures._precision import any_traced, numpy_in_numpy_out
-from deepbures._types import Array
+from deepbures._types import Array, Float
 from deepbures.landscape._problem import Problem
 from deepbures.model import AbstractLoss, Target, check_target
 
 
 @numpy_in_numpy_out
-def minimal_loss(target: Target, rank: int, loss: AbstractLoss) -> Array:
+def minimal_loss(target: Target, rank: int, loss: AbstractLoss) -> Float[Array, "..."]:
     """The smallest loss of any matrix of rank at most k: what a network with bottleneck k can reach.
 
     BuresWasserstein(τ=0): Σ_{i>k} λ_i. BuresWasserstein(τ): Σ over the modes not used of (√λ_i − √τ)², where the k
@@ -54,7 +54,7 @@ def minimal_loss(target: Target, rank: int, loss: AbstractLoss) -> Array:
 
 
 @numpy_in_numpy_out
-def rank_k_minimizer(target: Target, k: int, loss: AbstractLoss) -> Array:
+def rank_k_minimizer(target: Target, k: int, loss: AbstractLoss) -> Float[Array, "... n {k}"]:
     """The factor (n, k) of the best approximation of rank at most k: the closed-form solution.
 
     W = Ω_k diag(λ_1, …, λ_k)^½ for BuresWasserstein(τ=0) and Frobenius; W = Ω_k diag(λ_j − τ)_+^½ for

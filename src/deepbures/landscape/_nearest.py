@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from deepbures._types import Array, Floats, Ints
+from deepbures._types import Array, Float, Float64, Floats, Int
 from deepbures.landscape._counts import kinds_of
 from deepbures.landscape._eigenvalues import (
     all_eigenvalues,
@@ -58,7 +58,9 @@ def nearest_point(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) ->
     return Nearest(point, spectrum, distance, cosines[chosen, partners])
 
 
-def _aligned_basis(values: Floats, modes: AbstractModes, basis: Array, w: Floats) -> Floats:
+def _aligned_basis(
+    values: Float64[Array, "n"], modes: AbstractModes, basis: Float[Array, "n usable"], w: Float64[Array, "n m"]
+) -> Float64[Array, "n usable"]:
     """The eigenvectors, turned within each group of equal eigenvalues towards the columns of W."""
     aligned = np.array(basis, np.float64)
     starts = [*group_starts(values, modes).tolist(), len(values)]
@@ -69,7 +71,9 @@ def _aligned_basis(values: Floats, modes: AbstractModes, basis: Array, w: Floats
     return aligned
 
 
-def _assign(cosines: Floats, roots: Floats, s: Floats, most: int) -> tuple[Ints, Ints]:
+def _assign(
+    cosines: Float64[Array, "modes vectors"], roots: Float64[Array, "modes"], s: Float64[Array, "vectors"], most: int
+) -> tuple[Int[Array, "chosen"], Int[Array, "chosen"]]:
     """The modes J, ascending, and the singular vectors that stand for them."""
     gain = 2 * cosines * roots[:, None] * s[None, :] - roots[:, None] ** 2
     # Each singular vector takes one mode or none: columns of zeros for none.
@@ -84,7 +88,7 @@ def _assign(cosines: Floats, roots: Floats, s: Floats, most: int) -> tuple[Ints,
     return picked[best][order], vectors[best][order]
 
 
-def _canonical(values: Floats, modes: AbstractModes, chosen: Ints) -> tuple[int, ...]:
+def _canonical(values: Float64[Array, "n"], modes: AbstractModes, chosen: Int[Array, "chosen"]) -> tuple[int, ...]:
     """The first modes of each group, as many as were chosen of it."""
     groups, starts = group_of(values, modes), group_starts(values, modes)
     numbers, counts = np.unique(groups[chosen], return_counts=True)
@@ -95,7 +99,7 @@ def _canonical(values: Floats, modes: AbstractModes, chosen: Ints) -> tuple[int,
 
 def _point(
     indices: tuple[int, ...],
-    values: Floats,
+    values: Float64[Array, "n"],
     modes: AbstractModes,
     net: DeepLinearNetwork,
     target: Target,

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deepbures._checks import as_array, check_finite, check_integer
-from deepbures._types import Array, Floats
+from deepbures._types import Array, Float, Float64
 from deepbures.landscape._points import CriticalPoint
 from deepbures.linalg import polar_factor
 from deepbures.model import (
@@ -46,8 +46,8 @@ class PathProfile:
     4.0
     """
 
-    positions: Floats
-    losses: Floats
+    positions: Float64[Array, "points"]
+    losses: Float64[Array, "points"]
 
     @property
     def barrier(self) -> float:
@@ -80,9 +80,9 @@ class QuadraticModel:
     (2.0, 2.0)
     """
 
-    radii: Floats
-    losses: Floats
-    model: Floats
+    radii: Float64[Array, "points"]
+    losses: Float64[Array, "points"]
+    model: Float64[Array, "points"]
     slope: float
     curvature: float
 
@@ -164,7 +164,9 @@ def loss_along_path(
 
 
 @eqx.filter_jit
-def _losses(first: Any, second: Any, positions: Array, target: Target, loss: AbstractLoss) -> Array:
+def _losses(
+    first: Any, second: Any, positions: Float[Array, "points"], target: Target, loss: AbstractLoss
+) -> Float[Array, "points"]:
     def at(t: Array) -> Array:
         layers = [(1 - t) * jnp.asarray(a) + t * jnp.asarray(b) for a, b in zip(first, second, strict=True)]
         return loss.value(multiply_layers(layers), target)
@@ -242,7 +244,9 @@ def quadratic_model(
 
 
 @eqx.filter_jit
-def _line(weights: Any, steps: Any, radii: Array, target: Target, loss: AbstractLoss) -> tuple[Array, ...]:
+def _line(
+    weights: Any, steps: Any, radii: Float[Array, "points"], target: Target, loss: AbstractLoss
+) -> tuple[Float[Array, "points"], Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
     def at(r: Array) -> Array:
         layers = [jnp.asarray(w) + r * jnp.asarray(d) for w, d in zip(weights, steps, strict=True)]
         return loss.value(multiply_layers(layers), target)
@@ -251,13 +255,13 @@ def _line(weights: Any, steps: Any, radii: Array, target: Target, loss: Abstract
     return jax.lax.map(at, radii), jax.grad(at)(zero), jax.grad(jax.grad(at))(zero), at(zero)
 
 
-def _rotation(x: Floats) -> Floats:
+def _rotation(x: Float64[Array, "m m"]) -> Float64[Array, "m m"]:
     """An orthogonal matrix nearest to x: its polar factor, completed where x is singular."""
     u, s, vh = np.linalg.svd(x)
     return np.asarray(polar_factor(u, np.ones_like(s), vh))
 
 
-def _matrix(end: End, name: str) -> Floats:
+def _matrix(end: End, name: str) -> Float64[Array, "n m"]:
     if isinstance(end, CriticalPoint):
         return np.asarray(end.end_to_end(), np.float64)
     w = np.asarray(end.end_to_end if isinstance(end, DeepLinearNetwork) else as_array(end, name), np.float64)
@@ -267,7 +271,7 @@ def _matrix(end: End, name: str) -> Floats:
     return w
 
 
-def _layers(end: End, name: str) -> list[Floats]:
+def _layers(end: End, name: str) -> list[Float64[Array, "_ _"]]:
     if isinstance(end, CriticalPoint):
         end = end.network()
     if not isinstance(end, DeepLinearNetwork):

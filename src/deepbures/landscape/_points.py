@@ -5,10 +5,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, overload
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepbures._checks import as_array, check_finite
-from deepbures._types import Array, Floats, Ints
+from deepbures._types import Array, Float, Float64, Int, Shaped
 from deepbures.landscape._eigenvalues import leading_spectrum, modes_of
 from deepbures.landscape._spectrum import HessianSpectrum, spectrum_at_lift
 from deepbures.model import AbstractLoss, DeepLinearNetwork, Target, balanced_network
@@ -59,7 +58,7 @@ class CriticalPoint:
     target: Target = dataclasses.field(repr=False)
     loss: AbstractLoss = dataclasses.field(repr=False)
 
-    def end_to_end(self) -> NDArray[Any]:
+    def end_to_end(self) -> Float[Array, "n {self.latent_dim}"]:
         """W = Ω_J diag(w_J) [I, 0], of shape (n, m)."""
         values, vectors = leading_spectrum(self.target, max(self.eigen_indices, default=-1) + 1)
         w = np.zeros((self.target.dim, self.latent_dim), vectors.dtype)
@@ -131,13 +130,13 @@ class CriticalPoints:
     (3, 3, [1.0, 2.0, 4.0], 'minimizer')
     """
 
-    eigen_indices: Ints
-    value: Floats
-    rank: Ints
-    morse_index: Ints
-    nullity: Ints
-    kind: NDArray[np.str_]
-    family_dim: Ints
+    eigen_indices: Int[Array, "points k"]
+    value: Float64[Array, "points"]
+    rank: Int[Array, "points"]
+    morse_index: Int[Array, "points"]
+    nullity: Int[Array, "points"]
+    kind: Shaped[Array, "points"]
+    family_dim: Int[Array, "points"]
     total: int
     latent_dim: int
     depth: int

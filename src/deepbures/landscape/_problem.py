@@ -9,7 +9,7 @@ import numpy as np
 
 from deepbures._checks import check_integer
 from deepbures._precision import is_tracer, numpy_in_numpy_out
-from deepbures._types import Array
+from deepbures._types import Array, Bool, Float
 from deepbures.landscape._eigenvalues import equality_level, geometric_sum, modes_of, side_of_threshold
 from deepbures.linalg import namespace
 from deepbures.model import AbstractLoss, AbstractModes, Target, check_loss, check_target
@@ -59,11 +59,11 @@ class Problem(eqx.Module):
     target: Target
     loss: AbstractLoss
     rank: int = eqx.field(static=True)
-    eigenvalues: Array | None
+    eigenvalues: Float[Array, "*batch known"] | None
     eigenvectors: Array | None
-    used: Array | None
-    minimal_value: Array
-    reference: Array
+    used: Bool[Array, "*batch {self.rank}"] | None
+    minimal_value: Float[Array, "*batch"]
+    reference: Float[Array, "*batch"]
 
     def __init__(self, target: Target, loss: AbstractLoss, rank: int) -> None:
         check_target(target)
@@ -90,7 +90,7 @@ class Problem(eqx.Module):
         self.reference = xp.where(self.minimal_value > 1e-12 * zero, self.minimal_value, zero)
 
     @numpy_in_numpy_out
-    def excess(self, w: Array) -> Array:
+    def excess(self, w: Float[Array, "*batch n m"]) -> Float[Array, "*batch"]:
         """L(W) − L*, from sums of terms that vanish at the minimum wherever the loss knows them.
 
         For W of at least k columns and of rank at most k, as networks with that bottleneck have: rounding beyond that
@@ -104,7 +104,7 @@ class Problem(eqx.Module):
         return float(error**power * float(size))
 
     @numpy_in_numpy_out
-    def minimizer(self) -> Array:
+    def minimizer(self) -> Float[Array, "*batch n {self.rank}"]:
         """W = Ω_k diag(w), w_j² = m*(λ_j) or zero for a mode that is not used: a factor (n, k)."""
         modes = modes_of(self.loss)
         if self.eigenvalues is None or self.eigenvectors is None:
@@ -123,7 +123,7 @@ class Problem(eqx.Module):
         return tuple(int(j) + 1 for j in np.flatnonzero(idle.any(0)))
 
     @numpy_in_numpy_out
-    def extremes(self, depth: int, latent_dim: int) -> tuple[Array, Array]:
+    def extremes(self, depth: int, latent_dim: int) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
         """Largest Hessian eigenvalue of L^N at the balanced minimizer, and the smallest positive one.
 
         The latter is 0 where the approach of gradient flow is slower than exponential. NaN where they are not known.
@@ -139,7 +139,7 @@ class Problem(eqx.Module):
         return bool(self.target.covariance.batch_shape)
 
     @property
-    def largest_deviation(self) -> Array:
+    def largest_deviation(self) -> Float[Array, "*batch"]:
         """√λ_1, the largest standard deviation of the target; √tr Σ0 where the spectrum was not asked for."""
         largest = self.target.trace if self.eigenvalues is None else self.eigenvalues[..., 0]
         return namespace(largest).sqrt(largest)
@@ -163,7 +163,14 @@ class Problem(eqx.Module):
         return modes_of(self.loss)
 
 
-def _minimal_value(values: Array, used: Array, modes: AbstractModes, zero: Array, *, complete: bool) -> Array:
+def _minimal_value(
+    values: Float[Array, "*batch known"],
+    used: Bool[Array, "*batch k"],
+    modes: AbstractModes,
+    zero: Float[Array, "*batch"],
+    *,
+    complete: bool,
+) -> Float[Array, "*batch"]:
     """Σ of h(λ, 0) over the modes that are not used, and of h(λ, m*) over the others; from L(0) where some λ miss."""
     k = used.shape[-1]
     xp = namespace(values, used, zero)
@@ -174,7 +181,9 @@ def _minimal_value(values: Array, used: Array, modes: AbstractModes, zero: Array
     return modes.cost(values[..., k:]).sum(-1) + kept.sum(-1)
 
 
-def _extremes(problem: Problem, modes: AbstractModes, depth: int, latent_dim: int) -> tuple[Array, Array]:
+def _extremes(
+    problem: Problem, modes: AbstractModes, depth: int, latent_dim: int
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """From exchanges i→j, scales, pairs and (depth 1 only) null columns, NaN in the place of other pairs of modes.
 
     With w_j the singular values and p = 2(N−1)/N an exchange is multiplied by w_j^p, a scale by N w_j^p, a pair by

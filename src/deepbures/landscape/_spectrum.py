@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepbures._checks import check_integer, check_widths
-from deepbures._types import Floats, Ints
+from deepbures._types import Array, Float64, Floats, Int, Ints, Shaped
 from deepbures.landscape._counts import Directions, directions_at, kinds_of
 from deepbures.landscape._eigenvalues import (
     all_eigenvalues,
@@ -48,15 +47,15 @@ class HessianSpectrum:
     ([0.0, 3.0, 8.0], 2.6666666666666665)
     """
 
-    values: Floats
-    multiplicities: Ints
-    directions: NDArray[np.str_]
-    first: Ints
-    second: Ints
+    values: Float64[Array, "entries"]
+    multiplicities: Int[Array, "entries"]
+    directions: Shaped[Array, "entries"]
+    first: Int[Array, "entries"]
+    second: Int[Array, "entries"]
     is_minimizer: bool
 
     @property
-    def eigenvalues(self) -> Floats:
+    def eigenvalues(self) -> Float64[Array, "{self.dim}"]:
         """All of them, ascending, each as often as it occurs."""
         return np.sort(np.repeat(self.values, self.multiplicities))
 
@@ -222,7 +221,7 @@ def spectrum_at_lift(
     return hessian_spectrum(target, eigen_indices, loss, widths=(latent_dim, *[bottleneck] * (depth - 1), target.dim))
 
 
-def _counts_agree(values: Floats, modes: AbstractModes, chosen: Ints) -> bool:
+def _counts_agree(values: Float64[Array, "n"], modes: AbstractModes, chosen: Int[Array, "r"]) -> bool:
     """Whether J takes as many modes of each group as the first |J| modes do."""
     groups = group_of(values, modes)
     return bool(np.array_equal(np.sort(groups[chosen]), groups[: len(chosen)]))
@@ -248,7 +247,7 @@ def _check_room(r: int, m: int, hidden: tuple[int, ...], depth: int, modes: Abst
         )
 
 
-def _checked_indices(eigen_indices: Sequence[int], n: int) -> Ints:
+def _checked_indices(eigen_indices: Sequence[int], n: int) -> Int[Array, "r"]:
     if np.ndim(eigen_indices) != 1:
         raise TypeError(f"eigen_indices must be a sequence of whole numbers, but {eigen_indices!r} was given.")
     chosen = [check_integer(j, "eigen_indices", 0, n - 1, why=" (they count from 0)") for j in eigen_indices]
@@ -269,20 +268,30 @@ def _check_usable(chosen: Ints, values: Floats, modes: AbstractModes) -> None:
         )
 
 
-def exchange_curvature(values: Floats, modes: AbstractModes, i: Ints, j: Ints) -> Floats:
+def exchange_curvature(
+    values: Float64[Array, "n"], modes: AbstractModes, i: Int[Array, "*#shape"], j: Int[Array, "*#shape"]
+) -> Float64[Array, "*#shape"]:
     """Curvature towards mode i in the place of mode j: exactly zero where their eigenvalues are equal."""
     groups = group_of(values, modes)
     return np.where(groups[i] == groups[j], 0.0, modes.exchange(values[i], values[j]))
 
 
-def null_curvature(values: Floats, modes: AbstractModes, i: Ints) -> Floats:
+def null_curvature(
+    values: Float64[Array, "n"], modes: AbstractModes, i: Int[Array, "*shape"]
+) -> Float64[Array, "*shape"]:
     """Curvature of adding mode i in a column of its own: exactly zero where its eigenvalue is at the threshold."""
     return np.where(side_of_threshold(values, modes)[i] == 0, 0.0, modes.null(values[i]))
 
 
 def curvature_factor(
-    values: Floats, modes: AbstractModes, i: Ints, j: Ints, depth: int, *, exchange: bool | NDArray[np.bool_] = False
-) -> Floats:
+    values: Float64[Array, "n"],
+    modes: AbstractModes,
+    i: Int[Array, "*#shape"],
+    j: Int[Array, "*#shape"],
+    depth: int,
+    *,
+    exchange: bool = False,
+) -> Float64[Array, "*#shape"]:
     """What a curvature in the directions of modes i and j is multiplied by at the balanced lift.
 
     g(w_i, w_j); for the exchange of i for j, where i is not used, w_j^p.
@@ -325,7 +334,15 @@ def _in_parameters(block: Block, values: Floats, modes: AbstractModes, depth: in
     return curvatures * factor, multiplicity, name, first, second
 
 
-def _joined(blocks: list[Block]) -> tuple[Floats, Ints, NDArray[np.str_], Ints, Ints]:
+def _joined(
+    blocks: list[Block],
+) -> tuple[
+    Float64[Array, "entries"],
+    Int[Array, "entries"],
+    Shaped[Array, "entries"],
+    Int[Array, "entries"],
+    Int[Array, "entries"],
+]:
     sizes = [len(values) for values, *_ in blocks]
     values, first, second = (np.concatenate([block[part] for block in blocks]) for part in (0, 3, 4))
     multiplicities = np.concatenate([np.full(size, block[1]) for size, block in zip(sizes, blocks, strict=True)])
