@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -18,34 +17,12 @@ import pytest
 import deepbures as db
 from deepbures import _claim
 from deepbures._claim import LOCK, ClaimedFolder, InUseError, Lock, contents
-from deepbures.cli import main
 from deepbures.runs import RunFolder, load_model
 
-SMALL = "gaussian:dim=6,seed=0"
+from .commands import SMALL, Done, names
+
 FIT = ["fit", SMALL, "--rank", "2"]
 LONG = [*FIT, "--solver", "descent", "--step-size", "1e-8", "--num-steps", "20000000", "--tolerance", "0"]
-
-
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Call = Callable[..., Done]
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
-    """Run a command in this process, in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> Done:
-        capsys.readouterr()
-        code = main([str(argument) for argument in arguments])
-        return Done(code, *capsys.readouterr())
-
-    return run
 
 
 @pytest.fixture
@@ -76,10 +53,6 @@ with ClaimedFolder(pathlib.Path("run")):
     pathlib.Path("ready").touch()
     time.sleep(600)
 """
-
-
-def names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
 
 
 def refusal(done: Done, pid: int) -> None:

@@ -3,15 +3,13 @@
 import json
 import math
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 
 import deepbures as db
-from deepbures.cli import main
 from deepbures.datasets import load_dataset
 
 SMALL = "gaussian:dim=4,seed=0"
@@ -21,48 +19,6 @@ NAMES = [
     *("descent-paper", "descent-derived", "descent-exact"),
     *("flow-asymptotic", "descent-sharpness", "descent-stability"),
 ]
-
-
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> dict[str, Any]:
-        assert self.out.count("\n") == 1 and self.out.isascii()
-        value = json.loads(self.out)
-        assert isinstance(value, dict)
-        return value
-
-
-Call = Callable[..., Done]
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
-    """Run a command in this process, in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> Done:
-        capsys.readouterr()
-        code = main([str(argument) for argument in arguments])
-        return Done(code, *capsys.readouterr())
-
-    return run
-
-
-@pytest.fixture
-def refused(call: Call) -> Callable[..., str]:
-    """Run a command that must end with one line on standard error; that line."""
-
-    def run(*arguments: object) -> str:
-        done = call(*arguments)
-        assert done.code == 2 and done.out == ""
-        assert done.err.startswith("deepbures: error: ") and done.err.count("\n") == 1
-        return done.err.removeprefix("deepbures: error: ").rstrip("\n")
-
-    return run
 
 
 @pytest.fixture

@@ -1,50 +1,20 @@
 """Samples on the command line: with the smoothing that was fitted, and with a word where the model is not finished."""
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 
 import deepbures as db
-from deepbures.cli import main
 from deepbures.runs import RunFolder, load_model, read_model
 
-SMALL = "gaussian:dim=6,seed=0"
+from .commands import SMALL
+
 TAU = 0.1
-
-
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> dict[str, Any]:
-        assert self.out.count("\n") == 1
-        value = json.loads(self.out)
-        assert isinstance(value, dict)
-        return value
-
-
-Call = Callable[..., Done]
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
-    """Run a command in this process, in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> Done:
-        capsys.readouterr()
-        code = main([str(argument) for argument in arguments])
-        return Done(code, *capsys.readouterr())
-
-    return run
 
 
 @pytest.fixture

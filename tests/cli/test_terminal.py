@@ -9,9 +9,6 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -23,42 +20,9 @@ from deepbures.cli._messages import Invocation, write_anywhere
 from deepbures.datasets import known_datasets
 from deepbures.reproduce import EXPERIMENTS
 
-SMALL = "gaussian:dim=6,seed=0"
+from .commands import SMALL, names
+
 FAST = ("fit", SMALL, "--rank", 2, "--solver", "closed-form")
-
-
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> dict[str, Any]:
-        assert self.out.count("\n") == 1
-        value = json.loads(self.out)
-        assert isinstance(value, dict)
-        return value
-
-
-Call = Callable[..., Done]
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
-    """Run a command in this process, in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("COLUMNS", raising=False)
-
-    def run(*arguments: object) -> Done:
-        capsys.readouterr()
-        code = main([str(argument) for argument in arguments])
-        return Done(code, *capsys.readouterr())
-
-    return run
-
-
-def names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
 
 
 # ---------------------------------------------------------------------- width
@@ -284,12 +248,13 @@ assert not loaded & {"jax", "numpy", "scipy", "matplotlib"}, loaded
 
 def test_two_runs_differ_in_when_where_and_how_long_only(call, tmp_path):
     """As the page about the report says."""
-    for name in ("first", "second"):
-        options = ["--depth", 2, "--solver", "descent", "--num-steps", 20, "--seed", 3]
+    for name, seed in (("first", 3), ("second", 3), ("third", 4)):
+        options = ["--depth", 2, "--solver", "descent", "--init", "gaussian", "--num-steps", 20, "--seed", seed]
         assert call("fit", SMALL, "--rank", 2, *options, "--out", name).code == 0
     first, second = tmp_path / "first", tmp_path / "second"
     for file in ("model.npz", "trajectory.npz"):
         assert (first / file).read_bytes() == (second / file).read_bytes()
+        assert (first / file).read_bytes() != (tmp_path / "third" / file).read_bytes()
     a, b = (json.loads((folder / "summary.json").read_text(encoding="utf-8")) for folder in (first, second))
     assert {name for name in a if a[name] != b[name]} <= {"command", "started", "seconds", "folder"}
     pages = [(folder / "report.html").read_text(encoding="utf-8").splitlines() for folder in (first, second)]
