@@ -243,18 +243,16 @@ class Moments:
         ):
             self._triangle, self._rows = triangle(self._all_rows()), []
 
-    def _merge(self, other: "Moments", difference: Array | None = None) -> None:
-        """Take in other moments. Of the row that the means add, the `difference` may be given: with its derivatives."""
+    def _merge(self, other: "Moments") -> None:
         if other._mean is None:
             return
         if self._mean is None:
             self.count, self._mean = other.count, other._mean
             self._triangle, self._rows = other._triangle, other._rows
             return
-        whole = self.count + other.count
-        d = other.distance_of_means(self) if difference is None else difference
+        whole, row = self.count + other.count, _row_between(self, other)
         others = other._rows if other._triangle is None else [other._triangle, *other._rows]
-        self._rows = [*self._rows, *others, (self.count / whole * other.count) ** 0.5 * d]
+        self._rows = [*self._rows, *others, row]
         self._mean = _moved(self._mean, other._mean, other.count / whole)
         self.count = whole
 
@@ -306,11 +304,20 @@ def remembered(memory: Moments, now: Moments) -> Moments:
     alike when it moves: the difference would stay, and m and C change by what those of the present change. The term
     that the difference adds to C would otherwise make up for lacking variance by moving the mean to and fro.
     """
-    joint = Moments()
-    joint._merge(memory)
-    joint._merge(now, detached(now.distance_of_means(memory)))
-    joint._rows = [joint._all_rows()]
+    row, whole = detached(_row_between(memory, now)), memory.count + now.count
+    joint, share = Moments(), now.count / whole
+    joint.count = whole
+    high, low = (
+        (1 - share) * before + share * new for before, new in zip(memory._centers(), now._centers(), strict=True)
+    )
+    joint._mean = high, low
+    joint._rows = [array_namespace(row).concat([memory._all_rows(), now._all_rows(), row], axis=-2)]
     return joint
+
+
+def _row_between(one: Moments, other: Moments) -> Array:
+    """√(ab/(a + b)) d, the row that means which differ by d add to those of both."""
+    return (one.count / (one.count + other.count) * other.count) ** 0.5 * other.distance_of_means(one)
 
 
 def _moments_on_host(block: Array, start: int) -> Moments:
@@ -345,7 +352,8 @@ def _moved(mean: tuple[Array, Array], other: tuple[Array, Array], share: Any) ->
 
 
 def _sum_in_two_parts(a: Array, b: Array) -> tuple[Array, Array]:
-    """A + b as rounded, and what rounding took away, exactly (Knuth)."""
-    high = a + b
+    """A + b as rounded, and what rounding took away, exactly (Knuth); the latter has no derivative."""
+    total = a + b
+    a, b, high = detached(a), detached(b), detached(total)
     rounded = high - a
-    return high, (a - (high - rounded)) + (b - rounded)
+    return total, (a - (high - rounded)) + (b - rounded)
