@@ -16,7 +16,7 @@ from deepbures.metric._refine import refine
 from deepbures.metric._rules import gradient
 from deepbures.metric._scaled import rooted_at_any_scale, squared_at_any_scale
 from deepbures.metric._scaling import covariance_scale, divide, equal
-from deepbures.metric._transport import Maps, Pieces, TransportKernel
+from deepbures.metric._transport import Decomposition, Maps, TransportKernel
 from deepbures.metric._validation import (
     align,
     check_eigenvalues,
@@ -225,7 +225,7 @@ class CovarianceKernel(TransportKernel):
             (value,) = refine((value,), far, lambda x, y: (self._by_factors(x, y, gram=False),), x, y)
         return xp.where(same, xp.zeros_like(value), value)
 
-    def decompose(self, x: Array, y: Array) -> Pieces:
+    def decompose(self, x: Array, y: Array) -> Decomposition:
         """Y, Z and S, with zero columns for zero singular values, and the value.
 
         With A = L Lᴴ and Lᴴ B L = U S² Uᴴ, Z = L U S^{−½} and Y = B Z S⁻¹, where S is not too small for it.
@@ -244,17 +244,17 @@ class CovarianceKernel(TransportKernel):
         first = (y @ second) / xp.astype(s, u.dtype)[..., None, :]
         return refine((first, second, s, value[..., None]), trusted, self._pieces_by_factors, x, y)
 
-    def value(self, x: Array, y: Array, pieces: Pieces) -> Array:
+    def value(self, x: Array, y: Array, pieces: Decomposition) -> Array:
         """The value is one of the pieces."""
         value = pieces[3][..., 0]
         xp = array_namespace(value)
         return xp.where(equal(x, y), xp.zeros_like(value), value)
 
-    def map(self, which: int, x: Array, y: Array, pieces: Pieces) -> Array:
+    def map(self, which: int, x: Array, y: Array, pieces: Decomposition) -> Array:
         """T_AB or T_BA."""
         return pieces[which] @ adjoint(pieces[which])
 
-    def map_derivatives(self, x: Array, y: Array, pieces: Pieces, dx: Array, dy: Array) -> tuple[Array, Array]:
+    def map_derivatives(self, x: Array, y: Array, pieces: Decomposition, dx: Array, dy: Array) -> tuple[Array, Array]:
         """Y K Yᴴ and −Z K Zᴴ."""
         xp = array_namespace(x, y)
         first, second, s, _ = pieces
@@ -266,7 +266,7 @@ class CovarianceKernel(TransportKernel):
     def _factors(self, x: Array, y: Array) -> tuple[tuple[Array, bool], tuple[Array, bool]]:
         return _factor(x, self.names[0]), _factor(y, self.names[1])
 
-    def _pieces_by_factors(self, x: Array, y: Array) -> Pieces:
+    def _pieces_by_factors(self, x: Array, y: Array) -> Decomposition:
         xp = array_namespace(x, y)
         (f, f_is_graded), (g, g_is_graded) = self._factors(x, y)
         if f_is_graded or g_is_graded:
@@ -299,7 +299,7 @@ class CovarianceKernel(TransportKernel):
 _KERNEL = CovarianceKernel(("a", "b"))
 
 
-def _graded_pieces(f: Array, g: Array) -> Pieces:
+def _graded_pieces(f: Array, g: Array) -> Decomposition:
     xp = array_namespace(f, g)
     u, s, vh = xp.linalg.svd(adjoint(f) @ g, full_matrices=False)
     # The entries of Fᴴ G have errors relative to the lengths of the two columns that they come from (see _factors).

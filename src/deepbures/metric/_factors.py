@@ -27,7 +27,7 @@ from deepbures.metric._nuclear import trace_form
 from deepbures.metric._refine import refine
 from deepbures.metric._scaled import rooted_at_any_scale, squared_at_any_scale
 from deepbures.metric._scaling import equal
-from deepbures.metric._transport import Pieces, TransportKernel
+from deepbures.metric._transport import Decomposition, TransportKernel
 from deepbures.metric._validation import (
     align,
     check_finite,
@@ -171,7 +171,7 @@ class FactorKernel(TransportKernel):
             (value,) = refine((value,), far, lambda f, g: (self._procrustes_form(f, g),), f, g)
         return xp.where(same, xp.zeros_like(value), value)
 
-    def decompose(self, x: Array, y: Array) -> Pieces:
+    def decompose(self, x: Array, y: Array) -> Decomposition:
         """U, S and Vᴴ of the thin SVD of Fᴴ G; singular values that do not count are exactly zero."""
         narrow = max(x.shape[-1], y.shape[-1]) <= x.shape[-2]
         if is_traced(x, y) or not narrow:
@@ -179,7 +179,7 @@ class FactorKernel(TransportKernel):
         u, s, vh = array_namespace(x, y).linalg.svd(adjoint(x) @ y, full_matrices=False)
         return refine((u, s, vh), _is_accurate(x, y, u, s, vh), self._graded_svd, x, y)
 
-    def value(self, x: Array, y: Array, pieces: Pieces) -> Array:
+    def value(self, x: Array, y: Array, pieces: Decomposition) -> Array:
         """‖G − F Q‖² + ‖F (I − U Uᴴ)‖², which holds for U and V cut to the nonzero singular values too."""
         xp = array_namespace(x, y)
         u, _, vh = _cut(pieces)
@@ -187,12 +187,12 @@ class FactorKernel(TransportKernel):
         value = squared_norm(y - fu @ vh) + squared_norm(x - fu @ adjoint(u))
         return xp.where(equal(x, y), xp.zeros_like(value), value)
 
-    def map(self, which: int, x: Array, y: Array, pieces: Pieces) -> Array:
+    def map(self, which: int, x: Array, y: Array, pieces: Decomposition) -> Array:
         """G Qᴴ or F Q."""
         u, _, vh = _cut(pieces)
         return (x @ u) @ vh if which else (y @ adjoint(vh)) @ adjoint(u)
 
-    def map_derivatives(self, x: Array, y: Array, pieces: Pieces, dx: Array, dy: Array) -> tuple[Array, Array]:
+    def map_derivatives(self, x: Array, y: Array, pieces: Decomposition, dx: Array, dy: Array) -> tuple[Array, Array]:
         """d(G Qᴴ) and d(F Q)."""
         u, s, vh = pieces
         dq = polar_derivative(u, s, vh, adjoint(dx) @ y + adjoint(x) @ dy, keep=s > 0)
@@ -207,7 +207,7 @@ class FactorKernel(TransportKernel):
         u, _, vh = array_namespace(f, g).linalg.svd(adjoint(f) @ g, full_matrices=False)
         return squared_procrustes_distance(f, g, u, vh)
 
-    def _graded_svd(self, f: Array, g: Array) -> Pieces:
+    def _graded_svd(self, f: Array, g: Array) -> Decomposition:
         """The thin SVD of Fᴴ G by that of the graded factors, (F V)ᴴ (G V') = Vᴴ (Fᴴ G) V'.
 
         Singular values of F and G below the rank tolerance count as zero. In the graded product, s_i has an error
@@ -228,7 +228,7 @@ class FactorKernel(TransportKernel):
 FACTORS = FactorKernel()
 
 
-def _cut(pieces: Pieces) -> Pieces:
+def _cut(pieces: Decomposition) -> Decomposition:
     """U, S, Vᴴ with zeros for the vectors whose singular values do not count."""
     u, s, vh = pieces
     keep = array_namespace(s).astype(s > 0, u.dtype)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from deepbures.metric._kernel import THIRD_DERIVATIVE, Kernel
 
 Array = Any
-Pieces = tuple[Array, ...]
+Decomposition = tuple[Array, ...]
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -35,7 +35,7 @@ def gradient(kernel: Kernel, x: Array, y: Array) -> Array:
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _decompose(kernel: Kernel, x: Array, y: Array) -> Pieces:
+def _decompose(kernel: Kernel, x: Array, y: Array) -> Decomposition:
     return kernel.decompose(x, y)
 
 
@@ -57,7 +57,7 @@ def _value_jvp(kernel: Kernel, primals: Any, tangents: Any) -> Any:
     return _value(kernel, *primals), _differential(kernel, (x, y), tangents[:2], tuple(pieces))
 
 
-def _differential(kernel: Kernel, primals: Any, tangents: Any, pieces: Pieces) -> Array:
+def _differential(kernel: Kernel, primals: Any, tangents: Any, pieces: Decomposition) -> Array:
     """The differential Re⟨∂D/∂x, dx⟩ + Re⟨∂D/∂y, dy⟩, leaving out what stands still."""
     x, y = primals
     total = jnp.zeros(jnp.broadcast_shapes(x.shape[:-2], y.shape[:-2]), jnp.real(x).dtype)

@@ -13,7 +13,7 @@ from deepbures.metric._factors import NO_CANCELLATION
 from deepbures.metric._libraries import detached, device_of, in_full_precision, is_differentiated, is_traced, values_of
 from deepbures.metric._nearest import checked_covariances
 from deepbures.metric._scaled import rooted_at_any_scale, squared_at_any_scale
-from deepbures.metric._transport import Pieces, TransportKernel
+from deepbures.metric._transport import Decomposition, TransportKernel
 from deepbures.metric._validation import (
     align,
     asymmetry,
@@ -188,7 +188,7 @@ class MixedKernel(TransportKernel):
         """The value is little of the work."""
         return self.value(x, y, self.decompose(x, y))
 
-    def decompose(self, x: Array, y: Array) -> Pieces:
+    def decompose(self, x: Array, y: Array) -> Decomposition:
         """S, V, A Y R V and the value."""
         xp = array_namespace(x, y)
         basis, triangle = xp.linalg.qr(y, mode="reduced")
@@ -212,11 +212,11 @@ class MixedKernel(TransportKernel):
         v = adjoint(vh)
         return xp.where(keep, s, xp.zeros_like(s)), v, image @ (triangle @ v), value[..., None]
 
-    def value(self, x: Array, y: Array, pieces: Pieces) -> Array:
+    def value(self, x: Array, y: Array, pieces: Decomposition) -> Array:
         """The value is one of the pieces."""
         return pieces[3][..., 0]
 
-    def map(self, which: int, x: Array, y: Array, pieces: Pieces) -> Array:
+    def map(self, which: int, x: Array, y: Array, pieces: Decomposition) -> Array:
         """G P Gᴴ or A G P."""
         s, v, image, _ = pieces
         inverse = array_namespace(x, y).astype(_inverse(s), v.dtype)[..., None, :]
@@ -225,7 +225,7 @@ class MixedKernel(TransportKernel):
         gv = y @ v
         return (gv * inverse) @ adjoint(gv)
 
-    def map_derivatives(self, x: Array, y: Array, pieces: Pieces, dx: Array, dy: Array) -> tuple[Array, Array]:
+    def map_derivatives(self, x: Array, y: Array, pieces: Decomposition, dx: Array, dy: Array) -> tuple[Array, Array]:
         """d(G P Gᴴ) and d(A G P)."""
         s, v, image, _ = pieces
         xp = array_namespace(x, y)

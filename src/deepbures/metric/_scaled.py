@@ -16,7 +16,7 @@ from array_api_compat import array_namespace
 
 from deepbures.metric._rules import distance
 from deepbures.metric._scaling import common_scale, covariance_scale, divide, is_one, plain, rooted, times_squared
-from deepbures.metric._transport import Pieces, TransportKernel
+from deepbures.metric._transport import Decomposition, TransportKernel
 
 Array = Any
 
@@ -33,23 +33,23 @@ class ScaledKernel(TransportKernel):
         scale = self.scale(x, y)
         return times_squared(self.inner.value_alone(*self.scaled(x, y, scale)), scale[..., 0, 0])
 
-    def decompose(self, x: Array, y: Array) -> Pieces:
+    def decompose(self, x: Array, y: Array) -> Decomposition:
         """Those of (x', y'), and s."""
         scale = self.scale(x, y)
         return *self.inner.decompose(*self.scaled(x, y, scale)), scale
 
-    def value(self, x: Array, y: Array, pieces: Pieces) -> Array:
+    def value(self, x: Array, y: Array, pieces: Decomposition) -> Array:
         """s² D(x', y') again."""
         *inner, scale = pieces
         return times_squared(self.inner.value(*self.scaled(x, y, scale), tuple(inner)), scale[..., 0, 0])
 
-    def map(self, which: int, x: Array, y: Array, pieces: Pieces) -> Array:
+    def map(self, which: int, x: Array, y: Array, pieces: Decomposition) -> Array:
         """M_x or M_y."""
         *inner, scale = pieces
         value = self.inner.map(which, *self.scaled(x, y, scale), tuple(inner))
         return value if self.covariances[which] or is_one(scale) else scale * value
 
-    def map_derivatives(self, x: Array, y: Array, pieces: Pieces, dx: Array, dy: Array) -> tuple[Array, Array]:
+    def map_derivatives(self, x: Array, y: Array, pieces: Decomposition, dx: Array, dy: Array) -> tuple[Array, Array]:
         """S^(2−d) dM_x(x', y')[s^−d dx, s^−e dy] and the same for M_y: linear, so the direction is taken times s."""
         *inner, scale = pieces
         x, y = self.scaled(x, y, scale)
