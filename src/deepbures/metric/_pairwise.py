@@ -270,11 +270,12 @@ def _between(distance: Distance, x: Array, y: Array) -> Array:
     columns = y.shape[0] if rows > 1 else max(1, _BLOCK_ENTRIES // _largest_member(x, y))
 
     def row(members: Array) -> Array:
-        parts = [y[None, start : start + columns, ...] for start in range(0, y.shape[0], columns)]
+        parts = [y[None, start : min(start + columns, y.shape[0]), ...] for start in range(0, y.shape[0], columns)]
         blocks = [_block(distance, members, part, (members.shape[0], part.shape[1])) for part in parts]
         return xp.concat(blocks, axis=1)
 
-    return xp.concat([row(x[start : start + rows, None, ...]) for start in range(0, x.shape[0], rows)], axis=0)
+    starts = range(0, x.shape[0], rows)
+    return xp.concat([row(x[start : min(start + rows, x.shape[0]), None, ...]) for start in starts], axis=0)
 
 
 def _within(distance: Distance, x: Array) -> Array:
