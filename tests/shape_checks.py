@@ -12,7 +12,7 @@ from typing import Any, get_args
 import jaxtyping
 from beartype import beartype
 
-MOST_CHECKS = 20
+MOST_CHECKS = 5
 """Calls of a function that are checked, until `check_again`."""
 
 _jaxtyped = jaxtyping.jaxtyped

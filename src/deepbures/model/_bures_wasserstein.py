@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from deepbures._checks import check_number
 from deepbures._loss_names import LossName
 from deepbures._precision import is_tracer, times_power_of_two
-from deepbures._types import Array
+from deepbures._types import Array, Float
 from deepbures.linalg import (
     nonzero,
     polar_derivative,
@@ -117,7 +117,7 @@ class BuresWasserstein(AbstractSpectralLoss):
                 "plus floor), from_samples or from_spectrum."
             )
 
-    def _value(self, w: Array, target: Target) -> Array:
+    def _value(self, w: Float[Array, "... n m"], target: Target) -> Float[Array, "..."]:
         c = target.covariance.coordinates(w)
         if c is None:
             p, _ = self._gram(w, target.covariance)
@@ -131,7 +131,7 @@ class BuresWasserstein(AbstractSpectralLoss):
         floor = jnp.zeros((), w.dtype) if c.floor is None else c.floor
         return value + c.num_left * (jnp.sqrt(floor) - jnp.sqrt(tau)) ** 2
 
-    def _gradient(self, w: Array, target: Target) -> Array:
+    def _gradient(self, w: Float[Array, "... n m"], target: Target) -> Float[Array, "... n m"]:
         c = target.covariance.coordinates(w)
         if c is None:
             return 2 * (w - self._gram(w, target.covariance)[0])
@@ -150,7 +150,9 @@ class BuresWasserstein(AbstractSpectralLoss):
         # Outside the span of the eigenvectors the transport map is zero: there the gradient is 2 W itself.
         return 2 * (w - c.lift(root * q))
 
-    def _hvp(self, w: Array, target: Target, direction: Array) -> Array:
+    def _hvp(
+        self, w: Float[Array, "... n m"], target: Target, direction: Float[Array, "... n m"]
+    ) -> Float[Array, "... n m"]:
         c = target.covariance.coordinates(w, direction)
         if c is None:
             return self._gram_hvp(w, target.covariance, direction)

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from deepbures._checks import check_number
 from deepbures._loss_names import LossName
 from deepbures._precision import times_power_of_two
-from deepbures._types import Array
+from deepbures._types import Array, Float
 from deepbures.linalg import namespace, squared_norm
 from deepbures.model._losses import AbstractSpectralLoss, as_number
 from deepbures.model._modes import AbstractModes
@@ -154,18 +154,20 @@ class EntropicWasserstein(AbstractEntropicLoss):
         """The scalar functions of its landscape."""
         return EntropicModes(self.epsilon / 2)
 
-    def _value(self, w: Array, target: Target) -> Array:
+    def _value(self, w: Float[Array, "... n m"], target: Target) -> Float[Array, "..."]:
         entropy = self._entropy(w)
         x, _ = _eigen(w.mT @ target.matmul(w))
         return squared_norm(w) + target.trace + entropy.value(x).sum(-1)
 
-    def _gradient(self, w: Array, target: Target) -> Array:
+    def _gradient(self, w: Float[Array, "... n m"], target: Target) -> Float[Array, "... n m"]:
         entropy = self._entropy(w)
         product = jnp.asarray(target.matmul(w))
         x, v = _eigen(w.mT @ product)
         return 2 * (w + product @ _function(entropy.slope(x), v))
 
-    def _hvp(self, w: Array, target: Target, direction: Array) -> Array:
+    def _hvp(
+        self, w: Float[Array, "... n m"], target: Target, direction: Float[Array, "... n m"]
+    ) -> Float[Array, "... n m"]:
         entropy = self._entropy(w)
         return 2 * direction + _attraction_hvp(entropy, w, target, direction)
 
@@ -216,7 +218,7 @@ class SinkhornDivergence(AbstractEntropicLoss):
         """The scalar functions of its landscape."""
         return SinkhornModes(self.epsilon / 2)
 
-    def _value(self, w: Array, target: Target) -> Array:
+    def _value(self, w: Float[Array, "... n m"], target: Target) -> Float[Array, "..."]:
         if target.eigenvalues is None:
             raise ValueError(
                 "The Sinkhorn divergence of a target known through products only would need its full spectrum. Use "
@@ -229,14 +231,16 @@ class SinkhornDivergence(AbstractEntropicLoss):
         rest = entropy.value(own**2).sum(-1) + entropy.value(values**2).sum(-1)
         return jnp.maximum(entropy.value(x).sum(-1) - rest / 2, 0)
 
-    def _gradient(self, w: Array, target: Target) -> Array:
+    def _gradient(self, w: Float[Array, "... n m"], target: Target) -> Float[Array, "... n m"]:
         entropy = self._entropy(w)
         product = jnp.asarray(target.matmul(w))
         x, v = _eigen(w.mT @ product)
         own, u = _eigen(w.mT @ w)
         return 2 * (product @ _function(entropy.slope(x), v) - w @ _function(entropy.own_slope(own), u))
 
-    def _hvp(self, w: Array, target: Target, direction: Array) -> Array:
+    def _hvp(
+        self, w: Float[Array, "... n m"], target: Target, direction: Float[Array, "... n m"]
+    ) -> Float[Array, "... n m"]:
         entropy = self._entropy(w)
         own, u = _eigen(w.mT @ w)
         change = _derivative(entropy.own_divided(*_pairs(own)), u, w.mT @ direction + direction.mT @ w)

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 
 from deepbures._loss_names import LossName
-from deepbures._types import Array
+from deepbures._types import Array, Float
 from deepbures.linalg import squared_norm
 from deepbures.model._losses import AbstractSpectralLoss, inner_product
 from deepbures.model._modes import AbstractModes
@@ -43,7 +43,7 @@ class Frobenius(AbstractSpectralLoss):
         """The scalar functions of its landscape."""
         return FrobeniusModes()
 
-    def _value(self, w: Array, target: Target) -> Array:
+    def _value(self, w: Float[Array, "... n m"], target: Target) -> Float[Array, "..."]:
         c = target.covariance.coordinates(w)
         if c is None:
             products = squared_norm(w.mT @ w) - 2 * inner_product(w, target.covariance.matmul(w))
@@ -59,10 +59,12 @@ class Frobenius(AbstractSpectralLoss):
         """A difference of squares of covariances."""
         return target.trace**2 + value, 1
 
-    def _gradient(self, w: Array, target: Target) -> Array:
+    def _gradient(self, w: Float[Array, "... n m"], target: Target) -> Float[Array, "... n m"]:
         return 4 * (w @ (w.mT @ w) - target.covariance.matmul(w))
 
-    def _hvp(self, w: Array, target: Target, direction: Array) -> Array:
+    def _hvp(
+        self, w: Float[Array, "... n m"], target: Target, direction: Float[Array, "... n m"]
+    ) -> Float[Array, "... n m"]:
         moved = direction @ (w.mT @ w) + w @ (direction.mT @ w) + w @ (w.mT @ direction)
         return 4 * (moved - target.covariance.matmul(direction))
 

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from deepbures._checks import check_number
 from deepbures._loss_names import LossName
 from deepbures._precision import times_power_of_two
-from deepbures._types import Array
+from deepbures._types import Array, Float
 from deepbures.linalg import namespace, thin_svd
 from deepbures.model._losses import AbstractSpectralLoss, as_number
 from deepbures.model._modes import AbstractModes
@@ -101,7 +101,7 @@ class GaussianLikelihood(AbstractSpectralLoss):
         """The scalar functions of its landscape."""
         return LikelihoodModes(self.tau)
 
-    def _value(self, w: Array, target: Target) -> Array:
+    def _value(self, w: Float[Array, "... n m"], target: Target) -> Float[Array, "..."]:
         if target.eigenvalues is None:
             raise ValueError(
                 "The likelihood of a target known through products only would need its full spectrum. Build the "
@@ -115,12 +115,14 @@ class GaussianLikelihood(AbstractSpectralLoss):
         change = jnp.log1p(ratio) - inside / noisy.tau * ratio / (1 + ratio)
         return modes.cost(values).sum(-1) + change.sum(-1) / 2
 
-    def _gradient(self, w: Array, target: Target) -> Array:
+    def _gradient(self, w: Float[Array, "... n m"], target: Target) -> Float[Array, "... n m"]:
         noisy = self._noisy(w)
         p = noisy.solve(w)
         return p - noisy.solve(jnp.asarray(target.matmul(p)))
 
-    def _hvp(self, w: Array, target: Target, direction: Array) -> Array:
+    def _hvp(
+        self, w: Float[Array, "... n m"], target: Target, direction: Float[Array, "... n m"]
+    ) -> Float[Array, "... n m"]:
         noisy = self._noisy(w)
         p = noisy.solve(w)
         r = noisy.solve(jnp.asarray(target.matmul(p)))

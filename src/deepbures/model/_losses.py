@@ -11,7 +11,7 @@ import numpy as np
 
 from deepbures._checks import as_array
 from deepbures._precision import any_traced, is_tracer, numpy_in_numpy_out
-from deepbures._types import Array
+from deepbures._types import Array, ArrayLike, Float
 from deepbures.model._compiled import call_compiled
 from deepbures.model._inputs import check_target
 from deepbures.model._modes import AbstractModes
@@ -111,7 +111,7 @@ class AbstractLoss(eqx.Module):
                 )
 
     @numpy_in_numpy_out
-    def value(self, w: Array, target: Target) -> Array:
+    def value(self, w: ArrayLike, target: Target) -> Float[Array, "..."]:
         """L(W), for W of shape (n, m); differentiable once and twice by JAX in W."""
         w = self._checked(w, target)
         if _is_compiled((self, w), target):
@@ -119,7 +119,7 @@ class AbstractLoss(eqx.Module):
         return _value(jnp.asarray(w), target=target, loss=self)
 
     @numpy_in_numpy_out
-    def grad(self, w: Array, target: Target) -> Array:
+    def grad(self, w: ArrayLike, target: Target) -> Float[Array, "... n m"]:
         """∇L(W), of shape (n, m); the choice of least norm where the loss has a kink."""
         w = self._checked(w, target)
         if _is_compiled((self, w), target):
@@ -127,7 +127,7 @@ class AbstractLoss(eqx.Module):
         return _gradient(jnp.asarray(w), target=target, loss=self)
 
     @numpy_in_numpy_out
-    def hvp(self, w: Array, target: Target, direction: Array) -> Array:
+    def hvp(self, w: ArrayLike, target: Target, direction: ArrayLike) -> Float[Array, "... n m"]:
         """∇²L(W)[A], of shape (n, m), for a direction A of the shape of W."""
         w, direction = self._checked(w, target), _check_shape(direction, target, "direction")
         if w.shape != direction.shape:
@@ -193,14 +193,16 @@ class AbstractLoss(eqx.Module):
         return self
 
     @abstractmethod
-    def _value(self, w: Array, target: Target) -> Array:
+    def _value(self, w: Float[Array, "... n m"], target: Target) -> Float[Array, "..."]:
         """L(W), in operations of JAX; all that a new loss must say."""
 
-    def _gradient(self, w: Array, target: Target) -> Array:
+    def _gradient(self, w: Float[Array, "... n m"], target: Target) -> Float[Array, "... n m"]:
         """∇L(W); by automatic differentiation of the value, unless a loss knows better."""
         return jax.grad(lambda x: self._value(x, target))(w)
 
-    def _hvp(self, w: Array, target: Target, direction: Array) -> Array:
+    def _hvp(
+        self, w: Float[Array, "... n m"], target: Target, direction: Float[Array, "... n m"]
+    ) -> Float[Array, "... n m"]:
         """∇²L(W)[A]; the derivative of the gradient along A, unless a loss knows better."""
         product: Array = jax.jvp(lambda x: self._gradient(x, target), (w,), (direction,))[1]
         return product
