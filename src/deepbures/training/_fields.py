@@ -170,13 +170,16 @@ class BalancedField(AbstractField):
         (w,), net = weights, self.network(weights)
         gradient = problem.loss.grad(w, problem.target)
         fall = -(gradient * balanced_velocity(w, gradient, self.depth, self.rank)).sum()
-        of_layers: dict[str, Callable[[], Array]] = {
+        excess = problem.excess(w)
+        known: dict[str, Callable[[], Array]] = {
             "gradient_norm": lambda: jnp.sqrt(jnp.maximum(fall, 0)),
-            "rate": lambda: rate_of_decay(fall, problem.excess(w)),
+            "rate": lambda: rate_of_decay(fall, excess),
             "smallest_singular_value": lambda: jnp.linalg.svd(w, full_matrices=False, compute_uv=False)[self.rank - 1],
         }
+        if problem.eigenvalues is not None:  # L* is known: no second decomposition
+            known["loss"] = lambda: excess + problem.minimal_value
         records = {
-            name: of_layers[name]() if name in of_layers and look is OBSERVABLES[name] else look(net, problem)
+            name: known[name]() if name in known and look is OBSERVABLES[name] else look(net, problem)
             for name, look in observables
         }
         return records, self.depth

@@ -137,7 +137,9 @@ class Relay(AbstractMethod):
     def start(self, weights: Weights, goal: Goal) -> State:
         """Time 0; the second method has not begun."""
         state = self.first.start(weights, goal)
-        later = self.second.start(weights, goal).inner
+        # What the second method needs is found when it begins: until then its shapes are enough.
+        shapes = jax.eval_shape(lambda: self.second.start(weights, goal).inner)
+        later = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
         return eqx.tree_at(lambda s: s.inner, state, (state.inner, later, jnp.zeros((), bool)))
 
     def advance(self, state: State, begin: Array, mark: Array, budget: Array | None, goal: Goal) -> State:
