@@ -80,14 +80,14 @@ def test_training_reaches_the_minimum(solver, depth, tau):
     with expected_warning(tau):
         fitted = db.fit(TARGET, RANK, depth=depth, tau=tau, solver=solver, num_records=60)
     assert fitted.result == db.Result.converged
-    low = least(tau)
-    np.testing.assert_allclose(fitted.minimal_loss, low, rtol=1e-13)
+    minimum = least(tau)
+    np.testing.assert_allclose(fitted.minimal_loss, minimum, rtol=1e-13)
     assert 0 <= fitted.relative_excess <= 1e-7
     # The loss itself, by the defining formula, from the weights alone.
     value = naive.bures_wasserstein_loss(naive.product(fitted.network.weights), naive_target(), tau)
-    np.testing.assert_allclose(value, low, rtol=2e-7)
-    np.testing.assert_allclose(fitted.final_loss - low, fitted.excess, atol=1e-13)
-    np.testing.assert_allclose(fitted.relative_excess, fitted.excess / low, rtol=1e-12)
+    np.testing.assert_allclose(value, minimum, rtol=2e-7)
+    np.testing.assert_allclose(fitted.final_loss - minimum, fitted.excess, atol=1e-13)
+    np.testing.assert_allclose(fitted.relative_excess, fitted.excess / minimum, rtol=1e-12)
     if tau < ABOVE:
         # Excess e puts W Wᵀ within O(√e) of the minimizer.
         np.testing.assert_allclose(covariance(fitted), minimizer_covariance(tau), atol=3e-3)
