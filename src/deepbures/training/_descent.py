@@ -32,8 +32,10 @@ class Descent(AbstractSolver):
     ----------
     num_steps : int, optional
         Largest number of steps. Left open, the horizon of `Flow` in steps of size 1/λ_max, from 1000 to 10⁶.
-    step_size, steps
+    step_size : float, str or optax optimizer
         As for `gradient_descent`.
+    steps : array, optional
+        Steps to record, as for `gradient_descent`.
 
     Raises
     ------

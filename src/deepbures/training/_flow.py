@@ -44,10 +44,16 @@ class Flow(AbstractSolver):
     horizon : float, optional
         Largest time. Left open, long enough for the asymptotic rate, 40/rate; with a rate of zero (the approach is
         slower than exponential) 10⁶/λ_max.
-    space, times, rtol, atol, max_steps
-        As for `gradient_flow`.
-    integrator
+    space : str
+        "layers" or "end-to-end", as for `gradient_flow`.
+    times : array, optional
+        Times to record, as for `gradient_flow`.
+    integrator : str or diffrax solver
         As `solver` of `gradient_flow`.
+    rtol, atol : float, optional
+        Relative and absolute tolerance of a step, as for `gradient_flow`.
+    max_steps : int
+        Largest number of steps of the integrator.
 
     Raises
     ------
