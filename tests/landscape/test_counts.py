@@ -66,7 +66,7 @@ def test_the_filter_finds_exactly_the_points_of_an_index(values, loss):
     for rank, m, depth in cases(values, loss):
         options = {"latent_dim": m, "depth": depth}
         index = {p.eigen_indices: p.spectrum().morse_index for p in db.critical_points(target, rank, loss, **options)}
-        for wanted in (0, 1, max(index.values()), (1, max(*index.values(), 1))):
+        for wanted in (0, (1, max(*index.values(), 1))):
             low, high = wanted if isinstance(wanted, tuple) else (wanted, wanted)
             found = db.critical_points(target, rank, loss, morse_index=wanted, **options)
             assert {p.eigen_indices for p in found} == {j for j, count in index.items() if low <= count <= high}

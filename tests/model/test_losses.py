@@ -15,8 +15,13 @@ from .oracle import BASIS, LOSSES, PROBLEMS, Oracle, cases, exact, orthonormal
 
 EPS = np.finfo(float).eps
 
-CASES = pytest.mark.parametrize("problem, loss", cases())
-COLUMNS = pytest.mark.parametrize("m", [2, 4, 6])
+
+def every_case(shift):
+    """Every target under every loss, with fewer columns than dimensions, as many or more in turn."""
+    sizes = itertools.cycle((2, 4, 6))
+    for _ in range(shift):
+        next(sizes)
+    return pytest.mark.parametrize("problem, loss, m", [(*case, next(sizes)) for case in cases()])
 
 
 def scale_of(w, problem, loss):
@@ -25,8 +30,7 @@ def scale_of(w, problem, loss):
     return total**2 if isinstance(loss, db.Frobenius) else total
 
 
-@CASES
-@COLUMNS
+@every_case(0)
 def test_value(problem, loss, m, rng):
     """To 64 eps of its scale: tens of operations in 4 dimensions; also at condition 1e12, as the factor is graded.
 
@@ -51,8 +55,7 @@ def derivative_tolerance(problem, loss, w):
     return 100 * EPS * (np.linalg.norm(w) + s[0] ** 2 / s[-1] ** (2 if problem.is_operator else 1))
 
 
-@CASES
-@COLUMNS
+@every_case(1)
 def test_gradient(problem, loss, m, rng):
     problem, loss = PROBLEMS[problem], LOSSES[loss]
     w = rng.standard_normal((4, m))
@@ -63,8 +66,7 @@ def test_gradient(problem, loss, m, rng):
         np.testing.assert_allclose((gradient * a).sum(), oracle.slope(w, a), rtol=0, atol=tolerance)
 
 
-@CASES
-@COLUMNS
+@every_case(2)
 def test_hessian_vector_product(problem, loss, m, rng):
     problem, loss = PROBLEMS[problem], LOSSES[loss]
     w, a = rng.standard_normal((2, 4, m))
