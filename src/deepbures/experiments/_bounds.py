@@ -56,9 +56,9 @@ class Bounds:
     Examples
     --------
     >>> from deepbures.experiments import bounds
-    >>> few = bounds(num_instances=6, dims=(2, 3))
+    >>> few = bounds(num_instances=3, dims=(2,))
     >>> len(few), any(few.violated[name].any() for name in few.violated if name != "flow-authors-code")
-    (6, False)
+    (3, False)
     """
 
     number: NDArray[np.int_]
