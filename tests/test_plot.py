@@ -235,6 +235,15 @@ def test_no_prediction_where_a_run_does_not_end_in_its_late_part():
             times, np.arange(101), {"loss": 1 + excess, "excess": excess}, None, np.asarray(1.0), None, None
         )
         assert len(plot.plot_excess(run, rate=0.01).axes[0].lines) == 1
+        assert plot.prediction_height(run, 0.01) is None
+
+
+def test_the_prediction_passes_through_the_late_part_of_a_run():
+    times = np.linspace(0, 10, 101)
+    excess = 3 * np.exp(-2 * times) + 5 * np.exp(-9 * times)
+    run = Trajectory(times, np.arange(101), {"loss": 1 + excess, "excess": excess}, None, np.asarray(1.0), None, None)
+    assert plot.prediction_height(run, 2.0) == pytest.approx(np.log(3), abs=1e-9)
+    assert plot.prediction_height(run, 0.0) is None
 
 
 def test_figures_of_the_landscape():

@@ -1,12 +1,11 @@
 """The best approximation of bounded rank: its loss and where it is, as public functions."""
 
-import warnings
-
 import numpy as np
 
 from deepbures._checks import check_integer, format_list
 from deepbures._precision import any_traced, numpy_in_numpy_out
 from deepbures._types import Array, Float
+from deepbures._warn import warn
 from deepbures.landscape._problem import Problem
 from deepbures.model import AbstractLoss, Target, check_target
 
@@ -112,10 +111,8 @@ def warn_unusable(problem: Problem) -> None:
     if modes:
         values, form = np.asarray(problem.eigenvalues), problem.modes
         example = float(values[..., modes[0] - 1].min())
-        warnings.warn(
+        warn(
             f"{form.threshold_name} = {form.threshold()} is not below {len(modes)} of the {problem.rank} leading "
             f"eigenvalues of the target: mode(s) {format_list(modes)} (λ_{modes[0]} = {example:.4g}) cannot be used, "
-            f"and stay at zero in the minimizer. Lower {form.threshold_name} or the rank to use every mode.",
-            UserWarning,
-            stacklevel=3,
+            f"and stay at zero in the minimizer. Lower {form.threshold_name} or the rank to use every mode."
         )

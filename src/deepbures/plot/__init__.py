@@ -20,6 +20,7 @@ from deepbures.plot._curve_experiments import plot_curve_records as plot_curve_r
 from deepbures.plot._curve_experiments import plot_saddles as plot_saddles
 from deepbures.plot._curves import plot_excess as plot_excess
 from deepbures.plot._curves import plot_loss as plot_loss
+from deepbures.plot._curves import prediction_height as prediction_height
 from deepbures.plot._grid_experiments import plot_descent_against_flow as plot_descent_against_flow
 from deepbures.plot._grid_experiments import plot_slopes as plot_slopes
 from deepbures.plot._grid_experiments import plot_slopes_by_depth as plot_slopes_by_depth

@@ -160,6 +160,39 @@ def plot_excess(
     return figure
 
 
+def prediction_height(trajectory: Trajectory, rate: float) -> float | None:
+    """The ln A at which A exp(−rate·t) follows the late part of a run, the last third of the decay in decades.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        A single run.
+    rate : float
+        The predicted asymptotic rate.
+
+    Returns
+    -------
+    float or None
+        None where there is nothing to compare with: a rate of zero, a run without times or without positive excess, or
+        one that does not end in its late part after at least one time scale 1/rate.
+    """
+    if trajectory.times is None or not rate > 0:
+        return None
+    return _height(positions_of(trajectory), positive(series(trajectory, "excess")), rate)
+
+
+def _height(positions: Floats, values: Floats, rate: float) -> float | None:
+    seen = np.isfinite(values)
+    if not seen.any():
+        return None
+    logs, times = np.log(values[seen]), positions[seen]
+    late = logs <= logs.min() + (logs.max() - logs.min()) / 3
+    entered = max(int(late.argmax()) - 1, 0)
+    if not late[-1] or rate * (times[-1] - times[entered]) < 1:
+        return None
+    return float(np.median(logs[late] + rate * times[late]))
+
+
 def _make_room_below(axes: Axes, level: float) -> None:
     """Room for a line of text below a level near the lower end of the vertical axis."""
     _, top = axes.get_ylim()
@@ -190,17 +223,12 @@ def _draw_bounds(axes: Axes, positions: Floats, values: Floats, bounds: Mapping[
 
 
 def _draw_prediction(axes: Axes, positions: Floats, values: Floats, rate: float, *, labelled: bool) -> None:
-    """exp(−rate·t), at the height at which it follows the late part of the run; in a legend if it is not `labelled`.
-
-    Nothing where there is no late part to compare with: the run must end in it, after at least one time scale 1/rate.
-    """
+    """exp(−rate·t) at its `prediction_height`, if it has one; in a legend if it is not `labelled`."""
+    height = _height(positions, values, rate)
+    if height is None:
+        return
     seen = np.isfinite(values)
     logs, times = np.log(values[seen]), positions[seen]
-    late = logs <= logs.min() + (logs.max() - logs.min()) / 3
-    entered = max(int(late.argmax()) - 1, 0)
-    if not late[-1] or rate * (times[-1] - times[entered]) < 1:
-        return
-    height = float(np.median(logs[late] + rate * times[late]))
     bottom, top = axes.get_ylim()
     grid = np.linspace(times[0], times[-1], 400)
     line = height - rate * grid

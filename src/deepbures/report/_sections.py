@@ -50,7 +50,7 @@ def _run_sections(fit: Fit, run: Trajectory, references: Mapping[str, float]) ->
         slope = "It is not known for this loss, which has no closed forms."
     elif rate <= 0:
         slope = "Theory predicts no exponential rate here but a power of t, a straight line on these logarithmic axes."
-    elif len(approach.axes[0].lines) > 1 + len(bounds):
+    elif plot.prediction_height(run, rate) is not None:
         slope = (
             "The dashed line is the predicted asymptotic slope, anchored at the late part of the run: a prediction for "
             "late times, not a bound."
