@@ -15,7 +15,8 @@ from deepbures.datasets import load_dataset
 SMALL = "gaussian:dim=4,seed=0"
 NAMES = [
     *("flow-paper", "flow-derived", "flow-exact", "flow-bottleneck"),
-    *("flow-global", "flow-any-layers", "flow-below-saddle", "flow-authors-code"),
+    *("flow-global", "flow-any-layers", "flow-below-saddle"),
+    *("flow-smoothed-bottleneck", "flow-authors-code"),
     *("descent-paper", "descent-derived", "descent-exact"),
     *("flow-asymptotic", "descent-sharpness", "descent-stability"),
 ]

@@ -15,24 +15,25 @@ from deepbures.model import AbstractLoss, DeepLinearNetwork, Target, check_pair
 def certify(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> tuple[Certificate, ...]:
     """Certificates of convergence for gradient flow and descent from a start.
 
-    ==================  ==========================================================================  ===========
-    name                what                                                                        kind
-    ==================  ==========================================================================  ===========
-    flow-paper          e(t) ≤ e(0) exp(−8NKc^{p+2} t), K = √(τλ_n)/(2C0²): τ > 0, k = n             guarantee
-    flow-derived        the same with K = λ_n/(2√λ_1 C^{3/2}): τ ≥ 0, k = n                          guarantee
-    flow-exact          L(t) ≤ L(0) exp(−4Nc^p t): τ = 0, k = n                                      guarantee
-    flow-bottleneck     below the best saddle: τ = 0, k < n                                          guarantee
-    flow-global         tightens; from every full-rank start: τ < λ_n, k = n                        guarantee
-    flow-any-layers     tightens; also from unbalanced layers: τ < λ_n, k = n                       guarantee
-    flow-below-saddle   tightens; below the best saddle: τ = 0, k < n                               guarantee
-    flow-authors-code   flow-paper with the margin of the authors' code                              comparison
-    flow-asymptotic     twice the smallest positive curvature at the balanced minimizer              prediction
-    descent-paper       (1 − 2ηNc^p) per step for η ≤ min(η1, η2, η3): τ = 0, k = n                  guarantee
-    descent-derived     (1 − 4ηNKc^{p+2}) per step for these η, K of flow-derived: τ ≥ 0, k = n      guarantee
-    descent-exact       (1 − 2η)² per step for η ≤ ½: depth 1, τ = 0, k = n                          guarantee
-    descent-sharpness   (1 − ημ)² per step for η ≤ 1/λ_max, μ the smallest positive curvature        prediction
-    descent-stability   the stability limit 2/λ_max                                                  prediction
-    ==================  ==========================================================================  ===========
+    ========================  ======================================================================  ===========
+    name                      what                                                                    kind
+    ========================  ======================================================================  ===========
+    flow-paper                e(t) ≤ e(0) exp(−8NKc^{p+2} t), K = √(τλ_n)/(2C0²): τ > 0, k = n        guarantee
+    flow-derived              the same with K = λ_n/(2√λ_1 C^{3/2}): τ ≥ 0, k = n                     guarantee
+    flow-exact                L(t) ≤ L(0) exp(−4Nc^p t): τ = 0, k = n                                 guarantee
+    flow-bottleneck           below the best saddle: τ = 0, k < n                                     guarantee
+    flow-global               tightens; from every full-rank start: τ < λ_n, k = n                    guarantee
+    flow-any-layers           tightens; also from unbalanced layers: τ < λ_n, k = n                   guarantee
+    flow-below-saddle         tightens; below the best saddle: τ = 0, k < n                           guarantee
+    flow-smoothed-bottleneck  tightens; below the best saddle: 0 < τ < λ_k, k < n                     guarantee
+    flow-authors-code         flow-paper with the margin of the authors' code                         comparison
+    flow-asymptotic           twice the smallest positive curvature at the balanced minimizer         prediction
+    descent-paper             (1 − 2ηNc^p) per step for η ≤ min(η1, η2, η3): τ = 0, k = n             guarantee
+    descent-derived           (1 − 4ηNKc^{p+2}) per step for these η, K of flow-derived: τ ≥ 0, k = n  guarantee
+    descent-exact             (1 − 2η)² per step for η ≤ ½: depth 1, τ = 0, k = n                     guarantee
+    descent-sharpness         (1 − ημ)² per step for η ≤ 1/λ_max, μ the smallest positive curvature   prediction
+    descent-stability         the stability limit 2/λ_max                                             prediction
+    ========================  ======================================================================  ===========
 
     Those that tighten are solutions of scalar equations: their `rate` is that at the start, `asymptotic_rate` that late
     in the run. All but flow-any-layers are for balanced starts, within a relative balancedness gap of 1e-8 (2e-6 if the
@@ -83,6 +84,7 @@ def certify(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> tuple
     flow-global holds
     flow-any-layers holds
     flow-below-saddle not met: 1
+    flow-smoothed-bottleneck not met: 1
     flow-authors-code not met: 1
     descent-paper holds
     descent-derived holds

@@ -101,9 +101,14 @@ def squared_margin_above_zero(start: Start) -> Assumption:
     return Assumption("squared margin c² = (√λ_n − √L(0))² − τ", rigorous_margin(start).squared, ">", 0.0)
 
 
+def bottlenecked(start: Start) -> Assumption:
+    """A bottleneck, k < n."""
+    return Assumption("dimensions that the bottleneck leaves out, n − k", start.dim - start.bottleneck, ">", 0)
+
+
 def below_best_saddle(start: Start) -> tuple[Assumption, ...]:
     """A bottleneck, no smoothing, and a start below the best saddle."""
-    below = Assumption("dimensions that the bottleneck leaves out, n − k", start.dim - start.bottleneck, ">", 0)
+    below = bottlenecked(start)
     if not below.holds:
         return (below, unsmoothed(start))
     return (

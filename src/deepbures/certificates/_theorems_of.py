@@ -5,6 +5,7 @@ from functools import singledispatch
 from deepbures.certificates._descent_theorems import DescentDerived, DescentExact, DescentPaper
 from deepbures.certificates._flow_theorems import FlowAuthorsCode, FlowBottleneck, FlowDerived, FlowExact, FlowPaper
 from deepbures.certificates._predictions import DescentSharpness, DescentStability, FlowAsymptotic
+from deepbures.certificates._smoothed_bottleneck import FlowSmoothedBottleneck
 from deepbures.certificates._theorem import AbstractTheorem
 from deepbures.certificates._tightening import FlowAnyLayers, FlowBelowSaddle, FlowGlobal
 from deepbures.model import AbstractLoss, BuresWasserstein
@@ -47,6 +48,7 @@ def _of_bures_wasserstein(loss: BuresWasserstein) -> tuple[AbstractTheorem, ...]
         FlowGlobal(),
         FlowAnyLayers(),
         FlowBelowSaddle(),
+        FlowSmoothedBottleneck(),
         FlowAuthorsCode(),
         DescentPaper(),
         DescentDerived(),
