@@ -85,8 +85,9 @@ def refuse_what_is_no_array(value: Any, name: str) -> None:
             f"{name} must be one array, but a {kind.__name__} of the variables {list(value.data_vars)} was given. "
             f"Choose one, such as {name}[{next(iter(value.data_vars), '…')!r}], or join them: {name}.to_dataarray()."
         )
-    if hasattr(kind, "columns") and not hasattr(kind, "to_numpy") and not hasattr(kind, "itercolumns"):
-        method = "collect" if hasattr(kind, "collect") else "compute"
+    method = next((verb for verb in ("collect", "compute") if hasattr(kind, verb)), None)
+    is_frame = hasattr(kind, "columns") and not hasattr(kind, "to_numpy") and not hasattr(kind, "itercolumns")
+    if is_frame and method is not None:
         raise TypeError(f"{name} must be in memory, but a lazy {kind.__name__} was given. Pass {name}.{method}().")
 
 

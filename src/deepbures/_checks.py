@@ -68,9 +68,11 @@ def check_number(value: Any, name: str, *, positive: bool = False) -> None:
     if is_tracer(value):
         return
     try:
-        numbers = np.asarray(value, dtype=float)
+        numbers = None if np.asarray(value).dtype.kind in "bcUS" else np.asarray(value, dtype=float)
     except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number, but {value!r} was given.") from None
+        numbers = None
+    if numbers is None:
+        raise TypeError(f"{name} must be a number, but {value!r} was given.")
     bad = ~np.isfinite(numbers) | ((numbers <= 0) if positive else (numbers < 0))
     if bad.any():
         kind = "positive" if positive else "not negative"

@@ -127,6 +127,10 @@ REFUSED = {
     ),
     "ragged": (lambda: [[1.0, 2.0], [3.0]], "{} must be a rectangular array of numbers"),
     "nothing": (lambda: None, r"{} must be (a Target|an array of numbers).* but a NoneType was given"),
+    "moments": (
+        lambda: db.Moments().update(X),
+        "{} must be (a Target|an array of (real )?numbers).*, but a Moments was given",
+    ),
     "dict": (lambda: {"a": [1.0]}, "{} must be an array of (real )?numbers, but a dict was given"),
 }
 

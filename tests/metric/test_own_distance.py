@@ -134,3 +134,50 @@ def test_refused():
         STEIN(A, B.astype(np.float32))
     with pytest.raises(ValueError, match="do not broadcast"):
         STEIN(covariances(2), covariances(3))
+
+
+class Negligent(dbm.Kernel):
+    """Half the squared norm of x; each of its results in turn lacks an axis, which would broadcast."""
+
+    def __init__(self, wrong: str):
+        self.wrong = wrong
+
+    def decompose(self, x, y):
+        return (x,)
+
+    def returned(self, array, method):
+        return array[..., 0] if method == self.wrong else array
+
+    def value(self, x, y, pieces):
+        squares = (x**2).sum(-1) / 2
+        return squares if self.wrong == "value" else squares.sum(-1)
+
+    def gradient(self, which, x, y, pieces):
+        return self.returned(0 * y if which else pieces[0], "gradient")
+
+    def hessian_product(self, x, y, pieces, dx, dy):
+        return self.returned(dx, "hessian_product"), 0 * dy
+
+
+@each("wrong", ["value", "gradient", "hessian_product"])
+def test_a_kernel_that_returns_another_shape_is_refused(wrong):
+    x, direction = np.arange(4.0).reshape(2, 2), np.ones((2, 2))
+
+    def calls(distance):
+        torch_x, jax_x = torch.tensor(x), jnp.asarray(x, jnp.float32)
+        if wrong == "value":
+            return [lambda: distance(x, x), lambda: distance(torch_x, torch_x), lambda: distance(jax_x, jax_x)]
+        in_torch, in_jax = torch.func.grad(distance), jax.grad(distance)
+        if wrong == "gradient":
+            return [lambda: in_torch(torch_x, torch_x), lambda: in_jax(jax_x, jax_x)]
+        return [
+            lambda: torch.func.jvp(lambda z: in_torch(z, torch_x), (torch_x,), (torch.tensor(direction),)),
+            lambda: jax.jvp(lambda z: in_jax(z, jax_x), (jax_x,), (jnp.asarray(direction, jnp.float32),)),
+        ]
+
+    expected = r"\(\)" if wrong == "value" else r"\(2, 2\)"
+    for call in calls(dbm.differentiable(Negligent(wrong))):
+        with pytest.raises(ValueError, match=rf"Negligent\.{wrong}.* an array of shape {expected}, but returned shape"):
+            call()
+    for call in calls(dbm.differentiable(Negligent("nothing"))):
+        call()

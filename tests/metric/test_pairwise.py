@@ -159,6 +159,15 @@ def test_mapped_functions_of_single_members(asarray, vmap):
     )
 
 
+@each("vectorize", [np.vectorize, jnp.vectorize])
+@each("symmetric", [False, True])
+def test_vectorized_functions_of_single_members(vectorize, symmetric):
+    single = vectorize(lambda a, b: ((a - b) ** 2).sum(), signature="(n),(n)->()")
+    x = np.arange(6.0, dtype=np.float32).reshape(3, 2)
+    expected = 8.0 * np.array([[0, 1, 4], [1, 0, 1], [4, 1, 0]])
+    np.testing.assert_array_equal(dbm.pairwise(single, x, symmetric=symmetric), expected)
+
+
 def test_functions_that_do_not_broadcast_are_refused():
     x = np.ones((3, 2, 2))
     expected = r"of arrays of shape \(3, 1, 2, 2\) and \(1, 3, 2, 2\) it should return one of shape \(3, 3\)"

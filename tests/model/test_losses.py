@@ -1,6 +1,7 @@
 """Losses and their derivatives against 120-digit arithmetic, and what they promise without formulas."""
 
 import itertools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -392,9 +393,10 @@ def test_bad_tau(tau):
         db.BuresWasserstein(tau)
 
 
-def test_tau_that_is_no_number():
-    with pytest.raises(TypeError, match=r"tau must be a number, but 'large' was given"):
-        db.BuresWasserstein("large")
+@pytest.mark.parametrize("tau", ["large", "0.5", True, 0.5j, np.array(["0.5"])])
+def test_tau_that_is_no_number(tau):
+    with pytest.raises(TypeError, match=rf"tau must be a number, but {re.escape(repr(tau))} was given"):
+        db.BuresWasserstein(tau)
 
 
 def test_shapes_that_do_not_fit():

@@ -399,6 +399,14 @@ def test_certificates_in_words_and_plain_values(descended):
             ValueError,
             "step_size belongs to the solver 'descent', but",
         ),
+        *(
+            (
+                {"loss": db.BuresWasserstein(tau), "depth": 2, "solver": solver},
+                ValueError,
+                f"that is the zero network, which is flat at depth 2 .*: pass {needed}",
+            )
+            for solver, needed, tau in (("flow", "horizon", 4.0), ("descent", "num_steps and step_size", 5.0))
+        ),
         ({"solver": "newton"}, ValueError, "solver must be one of closed-form, flow, descent, but 'newton' was given"),
         (
             {"solver": "descent", "horizon": 1.0},

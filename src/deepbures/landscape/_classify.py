@@ -31,8 +31,9 @@ class Classification:
     Attributes
     ----------
     point : CriticalPoint, or None
-        The nearest critical point, of the depth of the network (index and nullity at its balanced lift). None where it
-        is not known: the landscape of a loss without `modes` has no closed form.
+        The nearest critical point as `classify` matches modes, of the depth of the network (index and nullity at its
+        balanced lift); far from all of them another may be somewhat nearer. None where it is not known: the landscape
+        of a loss without `modes` has no closed form.
     value : float
         The loss L(W).
     distance : float

@@ -1,5 +1,6 @@
 """What makes a function of a kernel."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,56 @@ from deepbures.metric._scaling import plain
 from deepbures.metric._validation import align, check_finite, check_matrices, floating_arrays
 
 Array = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class _Checked(Kernel):
+    """A kernel that is held to the shapes it should return: others would broadcast without a word.
+
+    It may return what it was given.
+    """
+
+    inner: Kernel
+
+    def decompose(self, x: Array, y: Array) -> tuple[Array, ...]:
+        return tuple(_another(piece) for piece in self.inner.decompose(x, y))
+
+    def value(self, x: Array, y: Array, pieces: tuple[Array, ...]) -> Array:
+        return self._of_shape(x.shape[:-2], self.inner.value(x, y, pieces), "value")
+
+    def value_alone(self, x: Array, y: Array) -> Array:
+        return self._of_shape(x.shape[:-2], self.inner.value_alone(x, y), "value_alone")
+
+    def gradient(self, which: int, x: Array, y: Array, pieces: tuple[Array, ...]) -> Array:
+        return self._of_shape((x, y)[which].shape, self.inner.gradient(which, x, y, pieces), f"gradient({which}, …)")
+
+    def hessian_product(
+        self, x: Array, y: Array, pieces: tuple[Array, ...], dx: Array, dy: Array
+    ) -> tuple[Array, Array]:
+        return self._pair("hessian_product", x, y, self.inner.hessian_product(x, y, pieces, dx, dy))
+
+    def adjoint_product(
+        self, x: Array, y: Array, pieces: tuple[Array, ...], px: Array, py: Array
+    ) -> tuple[Array, Array]:
+        return self._pair("adjoint_product", x, y, self.inner.adjoint_product(x, y, pieces, px, py))
+
+    def _pair(self, method: str, x: Array, y: Array, found: tuple[Array, Array]) -> tuple[Array, Array]:
+        first, second = found
+        return self._of_shape(x.shape, first, f"{method}[0]"), self._of_shape(y.shape, second, f"{method}[1]")
+
+    def _of_shape(self, shape: tuple[int, ...], found: Array, method: str) -> Array:
+        given = getattr(found, "shape", None)
+        if given is None or tuple(given) != tuple(shape):
+            raise ValueError(
+                f"{type(self.inner).__name__}.{method} must return an array of shape {tuple(shape)}, but returned "
+                f"{type(found).__name__ if given is None else f'shape {tuple(given)}'}."
+            )
+        return _another(found)
+
+
+def _another(array: Array) -> Array:
+    """The same entries as another object: PyTorch refuses rules that hand back their own arguments."""
+    return array[...]
 
 
 def differentiable(kernel: Kernel) -> Callable[[Array, Array], Array]:
@@ -66,6 +117,8 @@ def differentiable(kernel: Kernel) -> Callable[[Array, Array], Array]:
     """
     if not isinstance(kernel, Kernel):
         raise TypeError(f"kernel must be an instance of a subclass of deepbures.Kernel, but {kernel!r} was given.")
+
+    kernel = _Checked(kernel)
 
     def function(x: Array, y: Array) -> Array:
         x, y = floating_arrays(x=x, y=y)

@@ -42,7 +42,7 @@ def pairwise(
     distance : callable
         A function of two arrays that broadcasts their leading axes: of arrays of shape (K, 1, ...) and (1, L, ...) it
         gives one of shape (K, L). All distances of this package do, also with options given by `functools.partial`, and
-        what `jax.vmap` or `numpy.vectorize` makes of a function of single members.
+        what `numpy.vectorize` or `jax.numpy.vectorize`, with a signature, makes of a function of single members.
     x : array of shape (K, ...)
         x_1 … x_K, each as `distance` takes it: covariances, factors, data sets, …
     y : array of shape (L, ...), optional
@@ -308,7 +308,7 @@ def _block(distance: Distance, x: Array, y: Array, shape: tuple[int, ...]) -> Ar
             f"distance must broadcast the leading axes of two arrays: of arrays of shape {tuple(x.shape)} and "
             f"{tuple(y.shape)} it should return one of shape {shape}, but returned "
             f"{type(value).__name__ if found is None else f'shape {tuple(found)}'}. Of a function of single members, "
-            "jax.vmap, torch.func.vmap (twice each) or numpy.vectorize with a signature makes such a one."
+            "numpy.vectorize or jax.numpy.vectorize with a signature, such as '(m,n),(p,q)->()', makes such a one."
         )
     return value
 

@@ -67,7 +67,10 @@ class AbstractModes(eqx.Module):
 
     @abstractmethod
     def coupling(self, first: Array, second: Array, first_square: Array, second_square: Array) -> Array:
-        """The second derivative q(λ_i, λ_j, m_i, m_j) in the direction of an entry between two modes."""
+        """The second derivative q(λ_i, λ_j, m_i, m_j) in the direction (e_i e_jᵀ + e_j e_iᵀ)/√2.
+
+        It is that of the loss as a function of W Wᵀ, where this and Σ0 are diagonal. For equal modes it is h''.
+        """
 
     @abstractmethod
     def used(self, eigenvalue: Array) -> Array:

@@ -62,7 +62,8 @@ def _curvature_along_gradient(net: DeepLinearNetwork, problem: Problem) -> Array
 def natural_horizon(problem: Problem, start: DeepLinearNetwork, arguments: str) -> float:
     """Time for 40 e-foldings of the slowest mode's loss, or 10⁶ fastest time scales where nothing is exponential.
 
-    Refused where the curvature at the minimizer, which it follows from, is not known: then these arguments are needed.
+    Refused where the curvature at the minimizer, which it follows from, is not known, or zero in every direction: then
+    these arguments are needed.
     """
     if problem.eigenvalues is None:
         raise ValueError(
@@ -71,4 +72,9 @@ def natural_horizon(problem: Problem, start: DeepLinearNetwork, arguments: str) 
         )
     steepest, flattest = problem.extremes(start.depth, start.latent_dim)
     rate = 2 * float(flattest)
+    if not steepest > 0:
+        raise ValueError(
+            "How long to train follows from the curvature at the minimizer, but here that is the zero network, which "
+            f"is flat at depth {start.depth} (no eigenvalue is above the smoothing or noise): pass {arguments}."
+        )
     return 40 / rate if rate > 0 else 1e6 / float(steepest)
