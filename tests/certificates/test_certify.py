@@ -170,8 +170,13 @@ def test_the_minimizer_itself_and_the_frobenius_loss():
     net = db.balanced_network(db.rank_k_minimizer(TARGET, 3, EXACT), (3, 3, 3))
     for certificate in db.certify(net, TARGET, EXACT):
         assert certificate.excess < 1e-14
-    names = list(by_name(net, db.Frobenius()))
-    assert names == ["flow-asymptotic", "descent-sharpness", "descent-stability"]
+    found = by_name(net, db.Frobenius())
+    assert list(found)[-3:] == ["flow-asymptotic", "descent-sharpness", "descent-stability"]
+    assert {name: found[name].holds for name in list(found)[:-3]} == {
+        "flow-frobenius-global": True,
+        "flow-frobenius-any-layers": True,
+        "flow-frobenius-below-saddle": False,
+    }
     with pytest.raises(ValueError, match=r"has no theorem on descent under a Frobenius\. Pass"):
         db.gradient_descent(net, TARGET, db.Frobenius(), 10, "certified")
 

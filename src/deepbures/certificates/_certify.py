@@ -41,8 +41,9 @@ def certify(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> tuple
     bounds the smallest singular value along the flow from below: c² = (√λ_n − √L(0))² − τ, which for τ = 0 is the
     modified margin deficiency √λ_n − √L(0) of the paper.
 
-    These are for the Bures-Wasserstein loss. Of every other loss with closed forms the three local predictions are
-    known, and what `theorems_of` was told of its class.
+    These are for the Bures-Wasserstein loss. Of the Frobenius loss there are flow-frobenius-global, -any-layers and
+    -below-saddle, which tighten too, for the same starts. Of every other loss with closed forms the three local
+    predictions are known, and what `theorems_of` was told of its class.
 
     Parameters
     ----------

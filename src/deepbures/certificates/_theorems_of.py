@@ -4,11 +4,12 @@ from functools import singledispatch
 
 from deepbures.certificates._descent_theorems import DescentDerived, DescentExact, DescentPaper
 from deepbures.certificates._flow_theorems import FlowAuthorsCode, FlowBottleneck, FlowDerived, FlowExact, FlowPaper
+from deepbures.certificates._frobenius_theorems import FrobeniusAnyLayers, FrobeniusBelowSaddle, FrobeniusGlobal
 from deepbures.certificates._predictions import DescentSharpness, DescentStability, FlowAsymptotic
 from deepbures.certificates._smoothed_bottleneck import FlowSmoothedBottleneck
 from deepbures.certificates._theorem import AbstractTheorem
 from deepbures.certificates._tightening import FlowAnyLayers, FlowBelowSaddle, FlowGlobal
-from deepbures.model import AbstractLoss, BuresWasserstein
+from deepbures.model import AbstractLoss, BuresWasserstein, Frobenius
 
 
 def predictions_of(loss: AbstractLoss) -> tuple[AbstractTheorem, ...]:
@@ -55,3 +56,8 @@ def _of_bures_wasserstein(loss: BuresWasserstein) -> tuple[AbstractTheorem, ...]
         DescentExact(),
         *predictions_of(loss),
     )
+
+
+@theorems_of.register
+def _of_frobenius(loss: Frobenius) -> tuple[AbstractTheorem, ...]:
+    return (FrobeniusGlobal(), FrobeniusAnyLayers(), FrobeniusBelowSaddle(), *predictions_of(loss))

@@ -1,0 +1,148 @@
+"""Theorems on gradient flow under the Frobenius loss L = ‖W Wᵀ − Σ0‖²; notation as in `_hypotheses`.
+
+With H = W Wᵀ − Σ0, ∇L = 4 H W: where σ_n(W) ≥ c, Σ_l ‖∂L/∂W_l‖² ≥ 16 N c^p ‖H W‖² ≥ 16 N c^{p+2} L.
+"""
+
+import math
+
+import numpy as np
+
+from deepbures.certificates._assumption import Assumption
+from deepbures.certificates._hypotheses import (
+    balanced_to_rounding,
+    bottlenecked,
+    full_rank,
+    regular_target,
+    without_rounding,
+)
+from deepbures.certificates._logarithms import log, root
+from deepbures.certificates._quadrature import DECAYS, Floats
+from deepbures.certificates._start import Start
+from deepbures.certificates._tightening import AbstractTighteningTheorem
+
+_SOURCE = "derived for this project"
+
+
+class FrobeniusGlobal(AbstractTighteningTheorem):
+    """From every balanced start of full rank, however far.
+
+    σ_n' = 4N σ_n^{3−2/N} (uᵀΣ0u − σ_n²) and uᵀΣ0u ≥ λ_n. In u = ln(L(0)/y) the equation of s² is linear,
+    d(s²)/du = (λ_n − s²)/2.
+    """
+
+    name = "flow-frobenius-global"
+    method = "flow"
+    kind = "guarantee"
+    statement = "L(t) ≤ L(0) exp(−16 N ∫ s^(p+2) dt), s' = 4 N s^(3−2/N) (λ_n − s²), s(0) = σ_n(W(0))"
+    source = _SOURCE
+
+    def assumptions(self, start: Start) -> tuple[Assumption, ...]:
+        if not start.has_full_rank:
+            return (full_rank(start),)
+        smallest = without_rounding(start)
+        regular = Assumption("smallest singular value σ_n of the start, less rounding", smallest, ">", 0.0)
+        least = min(smallest, root(start.kept_eigenvalue))
+        return (full_rank(start), regular_target(start), regular, *balanced_to_rounding(start, least))
+
+    def log_rate(self, start: Start) -> float:
+        return _log_rate(start, max(without_rounding(start), 0.0) ** 2)
+
+    def log_asymptotic_rate(self, start: Start) -> float:
+        return _log_rate(start, start.kept_eigenvalue)
+
+    def resistance(self, start: Start) -> Floats:
+        first, last = without_rounding(start) ** 2, start.kept_eigenvalue
+        from_below = first - (last - first) * np.expm1(-DECAYS / 2)
+        return _resistance(start, from_below if first < last else last + (first - last) * np.exp(-DECAYS / 2))
+
+
+class FrobeniusAnyLayers(AbstractTighteningTheorem):
+    """At full rank, within the margin, from layers that are balanced or not: λ_n − √L bounds σ_n² from below."""
+
+    name = "flow-frobenius-any-layers"
+    method = "flow"
+    kind = "guarantee"
+    statement = "L(t) ≤ y(t), y' = −16 N c^(p+2) y, c² = λ_n − √y, y(0) = L(0); any layers"
+    source = _SOURCE
+
+    def assumptions(self, start: Start) -> tuple[Assumption, ...]:
+        if not start.has_full_rank:
+            return (full_rank(start),)
+        return (full_rank(start), Assumption("squared margin c² = λ_n − √L(0)", self._square(start), ">", 0.0))
+
+    def log_rate(self, start: Start) -> float:
+        return _log_rate(start, self._square(start))
+
+    def log_asymptotic_rate(self, start: Start) -> float:
+        return _log_rate(start, start.kept_eigenvalue)
+
+    def resistance(self, start: Start) -> Floats:
+        return _resistance(start, self._square(start) - root(start.loss) * np.expm1(-DECAYS / 2))
+
+    def _square(self, start: Start) -> float:
+        return start.kept_eigenvalue - root(start.loss)
+
+
+class FrobeniusBelowSaddle(AbstractTighteningTheorem):
+    """Through a bottleneck, below the best saddle, of height λ_k² − λ_{k+1}².
+
+    With q = √(λ_k² − y), f = λ_k − q: (gap − f)/(2λ_k − f) = (saddle − y)/((q + λ_{k+1})(q + λ_k)).
+    """
+
+    name = "flow-frobenius-below-saddle"
+    method = "flow"
+    kind = "guarantee"
+    statement = (
+        "e(t) ≤ y(t), y' = −16 c^(p+2) (gap − f)/(2 λ_k − f) y, f = λ_k − √(λ_k² − y), c² = λ_k − √y, y(0) = e(0)"
+    )
+    source = _SOURCE
+
+    def assumptions(self, start: Start) -> tuple[Assumption, ...]:
+        if start.has_full_rank:
+            return (bottlenecked(start),)
+        saddle = Assumption("height of the best saddle, λ_k² − λ_{k+1}²", self._saddle(start), ">", 0.0)
+        below = Assumption("excess e(0), which must lie below that height", start.excess, "<", self._saddle(start))
+        least = root(start.kept_eigenvalue - root(start.excess))
+        return (bottlenecked(start), saddle, below, *balanced_to_rounding(start, least))
+
+    def constants(self, start: Start) -> dict[str, float]:
+        return {"saddle": self._saddle(start)}
+
+    def log_rate(self, start: Start) -> float:
+        return self._log_rate_at(start, start.excess)
+
+    def log_asymptotic_rate(self, start: Start) -> float:
+        return self._log_rate_at(start, 0.0)
+
+    def resistance(self, start: Start) -> Floats:
+        below = (self._saddle(start) - start.excess) - start.excess * np.expm1(-DECAYS)
+        squares = (start.kept_eigenvalue - root(start.excess)) - root(start.excess) * np.expm1(-DECAYS / 2)
+        return np.asarray(1 / (16 * self._share(start, below) * squares ** (start.power / 2 + 1)))
+
+    def _saddle(self, start: Start) -> float:
+        if start.has_full_rank:
+            return math.nan
+        return start.gap * (start.kept_eigenvalue + start.left_out_eigenvalue)
+
+    def _share(self, start: Start, below: Floats) -> Floats:
+        """(gap − f)/(2λ_k − f) that much below the saddle."""
+        q = np.sqrt(start.left_out_eigenvalue * start.left_out_eigenvalue + below)
+        return np.asarray(below / (q + start.left_out_eigenvalue) / (q + start.kept_eigenvalue))
+
+    def _log_rate_at(self, start: Start, excess: float) -> float:
+        below = self._saddle(start) - excess
+        if not (below > 0 and start.excess < self._saddle(start)):
+            return math.nan
+        share = float(self._share(start, np.asarray(below)))
+        return math.log(16) + log(share) + (start.power / 2 + 1) * log(start.kept_eigenvalue - root(excess))
+
+
+def _log_rate(start: Start, square: float) -> float:
+    """Ln (16 N c^{p+2})."""
+    if not (start.has_full_rank and square > 0):
+        return math.nan
+    return math.log(16 * start.depth) + (start.power / 2 + 1) * log(square)
+
+
+def _resistance(start: Start, squares: Floats) -> Floats:
+    return np.asarray(1 / (16 * start.depth * squares ** (start.power / 2 + 1)))
