@@ -73,6 +73,12 @@ def test_the_table(call):
     assert rows["descent-exact"][2:] == ["no:", "[3]", "by", "1"]
     assert rows["flow-authors-code"][1] == "comparison" and rows["flow-asymptotic"][1] == "prediction"
     assert "per unit of time (flow)" in legend
+    times = {name: entry["time_to_millionth"] for name, entry in summary.items() if entry["kind"] == "guarantee"}
+    flow = min((time, name) for name, time in times.items() if name.startswith("flow") and time is not None)
+    assert f"The flow has certainly come down to 1e-6 of this excess by time {flow[0]:.4g} ({flow[1]})." in legend
+    assert summary["flow-exact"]["time_to_millionth"] == pytest.approx(math.log(1e6) / summary["flow-exact"]["rate"])
+    assert f"after {times['descent-paper']:.4g} steps of the largest size (descent-paper)." in legend
+    assert times["flow-bottleneck"] is None
     notes = re.findall(r"^\[(\d)\] (.*)\n    in (.*)$", missed, re.MULTILINE)
     assert notes[0] == ("1", "smoothing τ: 0 (needed > 0)", "flow-paper, flow-authors-code")
     assert notes[2] == ("3", "depth N: 2 (needed = 1, missed by 1)", "descent-exact")

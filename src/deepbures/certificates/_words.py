@@ -23,6 +23,11 @@ def violation(check: Check) -> str:
     )
 
 
+def time_to_millionth(certificate: Certificate) -> float:
+    """The time, or steps of the largest size, to 10⁻⁶ of the excess of the start; NaN where that is not known."""
+    return certificate.time_to(1e-6 * certificate.excess) if math.isfinite(certificate.excess) else math.nan
+
+
 def as_plain(certificate: Certificate, check: Check | None = None) -> dict[str, Any]:
     """A certificate, and the run held against it, as strings, numbers and lists."""
     step = certificate.log_max_step_size
@@ -34,6 +39,7 @@ def as_plain(certificate: Certificate, check: Check | None = None) -> dict[str, 
         "rate": certificate.rate,
         "log10_rate": certificate.log_rate / math.log(10),
         "asymptotic_rate": certificate.asymptotic_rate,
+        "time_to_millionth": time_to_millionth(certificate),
         "max_step_size": certificate.max_step_size,
         "log10_max_step_size": None if step is None else step / math.log(10),
     }

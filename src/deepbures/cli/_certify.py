@@ -130,10 +130,30 @@ def show(summary: dict[str, Any]) -> None:
     columns = {header: [row[i] for row in rows] for i, header in enumerate(headers)}
     show_table(columns, right={"rate", "largest step"}, least_needed=("kind", "largest step", "rate"))
     typer.echo("\nRates are per unit of time (flow), or per step of the largest size (descent).")
+    for line in _promises(summary["certificates"]):
+        typer.echo(line)
     if missed:
         typer.echo()
     for place, (text, names) in enumerate(missed.items(), 1):
         typer.echo(f"[{place}] {text}\n    in {', '.join(names)}")
+
+
+def _promises(entries: list[dict[str, Any]]) -> Iterator[str]:
+    """The earliest time, and number of steps, by which guarantees that hold promise a millionth of the excess."""
+    words = {
+        "flow": "The flow has {} by time {:.4g}",
+        "descent": "Descent has {} after {:.4g} steps of the largest size",
+    }
+    for method, sentence in words.items():
+        promised = [
+            entry
+            for entry in entries
+            if entry["method"] == method and entry["kind"] == "guarantee" and entry["time_to_millionth"] is not None
+        ]
+        if promised:
+            first = min(promised, key=lambda entry: float(entry["time_to_millionth"]))
+            reached = sentence.format("certainly come down to 1e-6 of this excess", first["time_to_millionth"])
+            yield f"{reached} ({first['name']})."
 
 
 def _missed(summary: dict[str, Any]) -> dict[str, list[str]]:
