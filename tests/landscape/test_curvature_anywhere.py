@@ -254,3 +254,10 @@ def test_linear_stacks_of_pytorch(target):
         from_torch(torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU()))
     with pytest.raises(TypeError, match="holds none"):
         from_torch(torch.nn.Identity())
+
+
+def test_where_no_direction_is_curved():
+    """L(W_2 W_1) at zero: each layer alone changes nothing, both together to second order by ∇L(0), which is zero."""
+    zero = db.DeepLinearNetwork([np.zeros((2, 2)), np.zeros((3, 2))])
+    found = db.hessian_extremes(zero, db.Target.from_spectrum([4.0, 2.0, 1.0]), db.BuresWasserstein(0.5))
+    assert found.smallest == found.largest == 0 and found.smallest_residual == found.largest_residual == 0

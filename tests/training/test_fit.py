@@ -311,6 +311,27 @@ def test_a_solver_of_ones_own():
     assert far.result == db.Result.finished and far.relative_excess > 0.1
 
 
+class HandsBack(db.AbstractSolver):
+    what: object
+
+    def train(self, problem, start, **options):
+        return self.what
+
+
+@pytest.mark.parametrize(
+    "what, error, message",
+    [
+        (db.initialize((3, 8), key=0), TypeError, r"must return Trained\(network\), but returned a DeepLinearNetwork"),
+        (db.Trained(np.eye(8)), TypeError, "but a? ?.*ndarray"),
+        (db.Trained(db.initialize((3, 7), key=0)), ValueError, r"dimension 8 .* rank of at most 3, .* \(3, 7\)"),
+        (db.Trained(db.initialize((4, 8), key=0)), ValueError, r"dimension 8 .* rank of at most 3, .* \(4, 8\)"),
+    ],
+)
+def test_what_a_solver_should_not_hand_back_is_refused(what, error, message):
+    with pytest.raises(error, match=message):
+        db.fit(TARGET, RANK, solver=HandsBack(what))
+
+
 def test_a_violated_guarantee_is_a_warning(monkeypatch):
     (exact,) = [type(theorem) for theorem in db.theorems_of(db.BuresWasserstein()) if theorem.name == "flow-exact"]
     log_rate = exact.log_rate

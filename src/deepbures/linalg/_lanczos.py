@@ -63,6 +63,8 @@ def extreme_eigenpairs(
     from scipy.sparse.linalg import LinearOperator
 
     size = len(start)
+    if not product(start).any():  # of a random start: the matrix is zero, which ARPACK cannot begin with
+        return np.zeros(2), np.eye(size, 2)
     krylov = min(size - 1, 40)
     options = {"v0": start, "maxiter": max(max_products // krylov, 1)}
     plain = LinearOperator((size, size), matvec=lambda flat: product(flat.reshape(-1)), dtype=np.float64)

@@ -12,7 +12,7 @@ from deepbures._precision import numpy_in_numpy_out
 from deepbures._warn import warn
 from deepbures.certificates import Certificate, Check, certificates_of, violation
 from deepbures.landscape import Problem
-from deepbures.model import AbstractLoss, DeepLinearNetwork, LossName, Target, as_loss, as_target
+from deepbures.model import AbstractLoss, DeepLinearNetwork, LossName, Target, as_loss, as_target, check_network
 from deepbures.training._features import FeatureDeviations, explained_variance, feature_deviations
 from deepbures.training._host import Callback
 from deepbures.training._preparation import fit_problem, fit_start
@@ -209,7 +209,22 @@ def fit(
         callback=units.of_callback(callback),
         resume=resume,
     )
+    _check_trained(trained, inner, problem)
     return _report(trained, inner, problem, units, start, tolerance, (target, objective))
+
+
+def _check_trained(trained: Any, solver: AbstractSolver, problem: Problem) -> None:
+    """Refuse what a solver of one's own should not have handed back."""
+    train = f"{type(solver).__name__}.train"
+    if not isinstance(trained, Trained):
+        raise TypeError(f"{train} must return Trained(network), but returned a {type(trained).__name__}.")
+    check_network(trained.network)
+    net = trained.network
+    if net.dim != problem.target.dim or net.bottleneck > problem.rank:
+        raise ValueError(
+            f"{train} must return a network of dimension {problem.target.dim} whose layers have a rank of at most "
+            f"{problem.rank}, but returned one of widths {net.widths}."
+        )
 
 
 def _of_widths(widths: tuple[int, ...], dtype: Any) -> DeepLinearNetwork:
