@@ -339,7 +339,7 @@ def first_in_other_order(labels: list[str] | None, known: list[str] | None) -> i
 
 def labels_of(value: Any, axis: str) -> list[str] | None:
     """The distinct names along an axis of a frame or column; None where there are none."""
-    if not (_is_frame(value) or _is_column(value)):
+    if type(value) is np.ndarray or not (_is_frame(value) or _is_column(value)):
         return None
     found = getattr(value, _attribute(value, axis), None)
     if found is None or callable(found):

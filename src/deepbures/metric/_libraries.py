@@ -35,19 +35,22 @@ def is_traced(*arrays: Array) -> bool:
     return any(is_torch(array) and _is_batched(array) for array in arrays)
 
 
-@contextlib.contextmanager
-def values_of(array: Array) -> Iterator[bool]:
+def values_of(array: Array) -> contextlib.AbstractContextManager[bool]:
     """Whether the values of the array itself can be looked at, and a context for what is computed to look at them.
 
     They can be where the array is a constant of a program that JAX is writing.
     """
     if not is_jax(array):
-        yield not is_traced(array)
-    elif isinstance(array, sys.modules["jax"].core.Tracer):
-        yield False
-    else:
-        with constants_of_jax():
-            yield True
+        return contextlib.nullcontext(not is_traced(array))
+    if isinstance(array, sys.modules["jax"].core.Tracer):
+        return contextlib.nullcontext(False)
+    return _constant_of_jax()
+
+
+@contextlib.contextmanager
+def _constant_of_jax() -> Iterator[bool]:
+    with constants_of_jax():
+        yield True
 
 
 def constants_of_jax() -> contextlib.AbstractContextManager[None]:

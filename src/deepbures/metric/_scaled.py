@@ -60,7 +60,11 @@ class ScaledKernel(TransportKernel):
 
     def scale(self, x: Array, y: Array) -> Array:
         """The power of two s, per pair of matrices: shape (..., 1, 1)."""
-        scales = (covariance_scale(z) if is_covariance else common_scale(z) for z, is_covariance in self._kinds(x, y))
+        kinds = self._kinds(x, y)
+        covariances, factors = ([z for z, kind in kinds if kind is wanted] for wanted in (True, False))
+        scales = [
+            scale(*of_kind) for scale, of_kind in ((covariance_scale, covariances), (common_scale, factors)) if of_kind
+        ]
         return functools.reduce(array_namespace(x, y).maximum, scales)
 
     def scaled(self, x: Array, y: Array, scale: Array) -> tuple[Array, Array]:

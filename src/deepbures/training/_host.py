@@ -15,7 +15,7 @@ from deepbures.training._batches import MAPPED
 from deepbures.training._dynamics import Weights
 from deepbures.training._loop import Outcome, observe, with_result
 from deepbures.training._method import AbstractMethod, Goal, State
-from deepbures.training._result import Result, choose
+from deepbures.training._result import Result, choose, code_of
 from deepbures.training._snapshot import Snapshot, check_records
 
 Array = Any
@@ -130,20 +130,28 @@ class _HostRun:
             for mark in self.marks[len(self.rows) :]:
                 while True:
                     begun = time.monotonic()
-                    begin = np.asarray(state.position)[np.asarray(state.is_running)].min()
+                    begin = np.asarray(state.position)[_running(state)].min()
                     state = jax.block_until_ready(self.calls.advance(state, begin, mark, budget))
                     budget = _next_budget(budget, time.monotonic() - begun)
-                    if not (np.asarray(state.is_running) & (np.asarray(state.position) < mark)).any():
+                    if not (_running(state) & (np.asarray(state.position) < mark)).any():
                         break
                     self.tell(state)
                 state, records = self.calls.observe(state)
                 self.note(state, records)
                 self.tell(state)
-                if not np.asarray(state.is_running).any():
+                if not _running(state).any():
                     break
         except KeyboardInterrupt:
             return state, False
         return state, True
+
+
+def _running(state: State) -> np.ndarray:
+    """`state.is_running`, by NumPy: an operation of JAX between records takes as long as many steps."""
+    return np.asarray(code_of(state.result)) == _RUNNING
+
+
+_RUNNING = int(jax.tree.leaves(Result.running)[0])
 
 
 def _next_budget(budget: int, seconds: float) -> int:
@@ -200,7 +208,7 @@ def run_on_host(
     else:
         state = run.restore(resume, state, set(records))
     is_whole = True
-    if np.asarray(state.is_running).any():
+    if _running(state).any():
         largest = goal.loss._largest_decomposition(goal.target, int(weights[0].shape[-1]))
         small = largest <= LARGEST_ON_ONE_THREAD
         with threadpool_limits(1 if small else None, user_api="blas"):
