@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -127,6 +128,13 @@ def test_smoothing_above_an_eigenvalue_warns_once(call, tmp_path, solver):
     assert "mode(s) 3 (λ_3 = 1) cannot be used" in done.err
     assert [f"deepbures: warning: {text}" for text in done.json["warnings"]] == done.err.splitlines()
     assert done.json["unusable_modes"] == [3] and done.json["relative_excess"] < 1e-6
+
+
+def test_what_is_undefined_is_shown_as_none(call):
+    """Of the least positive τ, what is below it is zero, and the excess is undefined."""
+    done = call("fit", *FAST, "--tau", 5e-324)
+    assert done.code == 0 and done.err == ""
+    assert re.search(r"^relative excess +none *$", done.out, re.MULTILINE)
 
 
 def test_steps_that_do_not_suffice_are_a_warning(call):

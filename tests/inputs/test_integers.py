@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import deepbures as db
+from deepbures.datasets import load_dataset
 
 each = pytest.mark.parametrize
 
@@ -40,6 +41,17 @@ def test_the_first_and_last_integers_are_refused(extreme):
     x = np.array([[0, 0], [0, extreme]], np.uint64 if extreme >= 2**63 else np.int64)
     with pytest.raises(ValueError, match=rf"the whole number {extreme} at index \(1, 1\)"):
         db.Target.from_samples(x)
+
+
+@each("extreme", [2**53 + 1, -(2**53) - 1])
+def test_in_text_too(extreme, tmp_path):
+    """These are rounded to ±2**53, which is held exactly."""
+    path = tmp_path / "x.csv"
+    path.write_text(f"a,b\n1,2\n{extreme},3\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"the whole number {extreme} in line 3, column 1 \('a'\)"):
+        load_dataset(path)
+    path.write_text(f"a,b\n1,2\n{2**53},3\n", encoding="utf-8")
+    assert load_dataset(path).samples[1, 0] == 2**53
 
 
 @each("value", [2**53, 2**63 - 2**10, -(2**63), 3 * 2**60, 2**63, 2**64 - 2**11])

@@ -194,3 +194,19 @@ def test_smoothed_curvatures_of_far_data():
         np.testing.assert_allclose(spectra[0].eigenvalues, spectra[1].eigenvalues, rtol=1e-14)
         rates = [float(db.asymptotic_rate(t, 1, each)) for t, each in ((target, loss), (near, plain))]
         np.testing.assert_allclose(rates[0], rates[1], rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    "loss", [db.EntropicWasserstein(1e300), db.SinkhornDivergence(1e300)], ids=["entropic", "sinkhorn"]
+)
+@pytest.mark.filterwarnings("ignore:epsilon / 2")
+def test_a_regularization_far_above_the_variances(loss, rng):
+    """The entropic minimum is the zero network, of loss tr Σ0: OT_ε(0, Σ0) for any ε. The divergence has no bias."""
+    target = db.Target.from_samples(samples(rng))
+    fit = db.fit(target, 2, loss=loss, solver="closed-form")
+    variances = np.linalg.svd(fit.network.end_to_end, compute_uv=False) ** 2
+    if isinstance(loss, db.EntropicWasserstein):
+        assert fit.unusable_modes == (1, 2) and not variances.any()
+        np.testing.assert_allclose(fit.minimal_loss, target.trace, rtol=1e-12)
+    else:
+        np.testing.assert_allclose(variances, target.eigenvalues[:2], rtol=1e-12)

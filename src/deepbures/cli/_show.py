@@ -92,9 +92,9 @@ def loss_in_words(summary: Mapping[str, Any]) -> str:
     return ", ".join([loss["words"], *(f"{name} {value:g}" for name, value in loss["parameters"].items() if value)])
 
 
-def number(value: float | None, digits: int = 4) -> str:
+def number(value: float | None, digits: int = 4, kind: str = "g") -> str:
     """As on a terminal; in a summary, what is infinite or undefined is None."""
-    return "none" if value is None else f"{value:.{digits}g}"
+    return "none" if value is None else f"{value:.{digits}{kind}}"
 
 
 def _rows(summary: Mapping[str, Any]) -> dict[str, str]:
@@ -108,12 +108,12 @@ def _rows(summary: Mapping[str, Any]) -> dict[str, str]:
         "loss": loss_in_words(summary),
         "model": f"N(mean, W Wᵀ + {summary['noise_variance']:g} I)" if summary["noise_variance"] else "N(mean, W Wᵀ)",
         "solver": request["solver"],
-        "loss reached": f"{summary['final_loss']:.10g}",
-        "theoretical minimum": f"{summary['minimal_loss']:.10g}",
-        "relative excess": f"{summary['relative_excess']:.2e}",
+        "loss reached": number(summary["final_loss"], 10),
+        "theoretical minimum": number(summary["minimal_loss"], 10),
+        "relative excess": number(summary["relative_excess"], 2, "e"),
         "variance explained": in_percent(summary["explained_variance"]),
-        "sharpness": f"{summary['sharpness']:.5g}",
-        "asymptotic rate": f"{summary['asymptotic_rate']:.5g}",
+        "sharpness": number(summary["sharpness"], 5),
+        "asymptotic rate": number(summary["asymptotic_rate"], 5),
     }
     if summary["unusable_modes"]:
         rows["unusable modes"] = ", ".join(str(mode) for mode in summary["unusable_modes"])

@@ -67,7 +67,7 @@ def read_text(path: Path, header: bool | None, *, covariance: bool) -> Table:
         _check_widths(path, layout, names, skip)
         values, dtypes = _values(path, layout, names, skip)
         _check_finite(path, layout, names, skip, values)
-        if (np.abs(values) > 2**53).any():
+        if (np.abs(values) >= 2**53).any():  # 2**53 itself is what 2**53 + 1 is rounded to
             _check_exact(path, layout, names, skip)
     if covariance and header is None and names is None and values.shape == (values.shape[1] + 1, values.shape[1]):
         return Table(values[1:], tuple(layout.rows[0]), dtypes, is_listed=True)

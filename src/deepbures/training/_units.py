@@ -143,11 +143,12 @@ class Units(NamedTuple):
 
 
 def units_of(target: Target, loss: AbstractLoss, start: DeepLinearNetwork | None, depth: int) -> Units:
-    """The user's own units, unless variances of the target, of the start and τ are all tiny, or one of them is huge."""
+    """The user's own units, unless variances of target and start, τ and ε are all tiny, or one of them is huge."""
     degree = loss.degree
     if degree is None:  # a loss whose units are not known
         return Units(0, 0, 0, 0, 0)
-    sizes = [float(target.trace), loss.noise_variance]
+    converted = loss.in_units(1).parameters  # those that do not change are no variances
+    sizes = [float(target.trace), *(size for name, size in loss.parameters.items() if converted[name] != size)]
     if start is not None:
         sizes.append(float((np.asarray(start.end_to_end, np.float64) ** 2).sum()))
     exponent = math.frexp(max(sizes))[1]
