@@ -330,3 +330,13 @@ def test_callbacks_come_a_few_times_a_second_at_most(rng):
     began = len(told)
     DESCENT(starts(rng)[0], TARGET, callback=told.append)  # compiled by now: milliseconds
     assert len(told) - began <= 3
+
+
+@pytest.mark.parametrize("batch", [(), (2,)])
+def test_that_a_run_goes_on_is_seen_without_an_operation_of_jax(batch):
+    ended = choose(
+        jnp.zeros(batch, bool).at[..., :1].set(True) if batch else True, db.Result.finished, db.Result.running
+    )
+    state = host.with_result(host.State.at_start((), (), jnp.int32), ended)
+    assert type(host._running(state)) in (np.ndarray, np.bool_)
+    assert host._running(state).tolist() == np.asarray(state.is_running).tolist() == ([False, True] if batch else False)
