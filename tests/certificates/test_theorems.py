@@ -118,3 +118,22 @@ def test_the_least_a_theorem_says():
     assert not started(Spread(), widths=(3, 3))[0].holds
     told = db.Certificate(Slow(0.5), started(db.BuresWasserstein())[0].start)
     np.testing.assert_allclose(told.bound([0.0, 2.0]), told.excess * np.exp([0.0, -1.0]), rtol=1e-15)
+
+
+class Told(db.AbstractLoss):
+    """A loss whose theorems are what it holds."""
+
+    theorems: object
+
+    def _value(self, w, target):
+        return (w**2).sum()
+
+
+db.theorems_of.register(Told, lambda loss: loss.theorems)
+
+
+@pytest.mark.parametrize("told", [Slow(0.5), (Slow,), None], ids=["one", "a class", "nothing"])
+def test_what_is_no_tuple_of_theorems_is_refused(told):
+    assert [c.name for c in db.certify(db.initialize((3, 3), key=0), TARGET, Told((Slow(0.5),)))] == [Slow(0.5).name]
+    with pytest.raises(TypeError, match="told of a Told must be a tuple of theorems, objects of subclasses of Abstr"):
+        db.certify(db.initialize((3, 3), key=0), TARGET, Told(told))

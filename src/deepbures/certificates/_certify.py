@@ -6,6 +6,7 @@ import numpy as np
 from deepbures._precision import any_traced, numpy_in_numpy_out
 from deepbures.certificates._certificate import Certificate
 from deepbures.certificates._start import measure
+from deepbures.certificates._theorem import AbstractTheorem
 from deepbures.certificates._theorems_of import theorems_of
 from deepbures.landscape import Problem
 from deepbures.model import AbstractLoss, DeepLinearNetwork, Target, check_pair
@@ -109,4 +110,10 @@ def certificates_of(net: DeepLinearNetwork, problem: Problem) -> tuple[Certifica
     if any_traced((net, problem, jnp.zeros(()))):
         raise ValueError("certify needs concrete numbers: call it outside jax.jit, jax.vmap and the like.")
     start = measure(net, problem)
-    return tuple(Certificate(theorem, start) for theorem in theorems_of(problem.loss))
+    known = theorems_of(problem.loss)
+    if not isinstance(known, (tuple, list)) or not all(isinstance(theorem, AbstractTheorem) for theorem in known):
+        raise TypeError(
+            f"What theorems_of is told of a {type(problem.loss).__name__} must be a tuple of theorems, objects of "
+            f"subclasses of AbstractTheorem, but it is {known!r}."
+        )
+    return tuple(Certificate(theorem, start) for theorem in known)
