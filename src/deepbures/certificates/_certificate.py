@@ -225,8 +225,8 @@ class Certificate:
         step_size : float, optional
             Of a descent.
         tolerance : float
-            Error of the run in distance, relative to √(L(0) + tr Σ0) for a flow, which is integrated with an absolute
-            error, and to √e(0) for descent.
+            Error of the run in distance, relative to √(L(0) + tr Σ0) for a flow (Frobenius: √(L(0) + (tr Σ0)²)),
+            which is integrated with an absolute error, and to √e(0) for descent.
 
         Returns
         -------
@@ -245,7 +245,7 @@ class Certificate:
         if math.isnan(self.log_rate):
             return Check(self, applies=False, reason="it predicts a step size, not a rate")
         bound = self.bound(at, step_size=step_size)
-        size = self.excess if self.method == "descent" else max(self.start.loss + self.start.trace, self.excess)
+        size = self.excess if self.method == "descent" else max(self.theorem.size(self.start), self.excess)
         rounding = self.start.rounding
         allowed = np.sqrt(bound) * (1 + 5e-7) + tolerance * math.sqrt(size) + math.sqrt(rounding)
         above = np.sqrt(np.maximum(e, 0)) > allowed

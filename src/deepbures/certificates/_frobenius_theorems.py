@@ -23,7 +23,14 @@ from deepbures.certificates._tightening import AbstractTighteningTheorem
 _SOURCE = "derived for this project"
 
 
-class FrobeniusGlobal(AbstractTighteningTheorem):
+class AbstractFrobeniusTheorem(AbstractTighteningTheorem):
+    """Of a loss that is quadratic in covariances."""
+
+    def size(self, start: Start) -> float:
+        return start.loss + start.trace**2
+
+
+class FrobeniusGlobal(AbstractFrobeniusTheorem):
     """From every balanced start of full rank, however far.
 
     σ_n' = 4N σ_n^{3−2/N} (uᵀΣ0u − σ_n²) and uᵀΣ0u ≥ λ_n. In u = ln(L(0)/y) the equation of s² is linear,
@@ -56,7 +63,7 @@ class FrobeniusGlobal(AbstractTighteningTheorem):
         return _resistance(start, from_below if first < last else last + (first - last) * np.exp(-DECAYS / 2))
 
 
-class FrobeniusAnyLayers(AbstractTighteningTheorem):
+class FrobeniusAnyLayers(AbstractFrobeniusTheorem):
     """At full rank, within the margin, from layers that are balanced or not: λ_n − √L bounds σ_n² from below."""
 
     name = "flow-frobenius-any-layers"
@@ -83,7 +90,7 @@ class FrobeniusAnyLayers(AbstractTighteningTheorem):
         return start.kept_eigenvalue - root(start.loss)
 
 
-class FrobeniusBelowSaddle(AbstractTighteningTheorem):
+class FrobeniusBelowSaddle(AbstractFrobeniusTheorem):
     """Through a bottleneck, below the best saddle, of height λ_k² − λ_{k+1}².
 
     With q = √(λ_k² − y), f = λ_k − q: (gap − f)/(2λ_k − f) = (saddle − y)/((q + λ_{k+1})(q + λ_k)).

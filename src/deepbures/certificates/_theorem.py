@@ -126,6 +126,10 @@ class AbstractTheorem(eqx.Module):
         """The rate of decay of the bound from one position to another."""
         return self._rate(start, step_size)
 
+    def size(self, start: Start) -> float:
+        """What the error of an integrated flow is relative to: about the losses of the start and of the zero network."""
+        return start.loss + start.trace
+
     def _rate(self, start: Start, step_size: float | None) -> float:
         return exp(self.log_rate(start)) if step_size is None else self.rate_of_step(start, step_size)
 
@@ -173,6 +177,9 @@ class RescaledTheorem(AbstractTheorem):
     @property
     def source(self) -> str:
         return self.theorem.source
+
+    def size(self, start: Start) -> float:
+        return self.theorem.size(start)
 
     @property
     def _faster(self) -> float:
