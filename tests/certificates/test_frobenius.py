@@ -60,7 +60,7 @@ def test_the_bound_solves_its_equation(name, depth, e, smallest):
     first = [0.0, math.log(smallest)]
     solved = solve_ivp(slope, (0, times[-1]), first, method="LSODA", rtol=1e-10, atol=1e-11, t_eval=times)
     np.testing.assert_allclose(np.log(e / found.bound(times)), solved.y[0], rtol=1e-7)
-    for scale in (1e30, 1e-8):
+    for scale in (1e30, 1e-20):
         scaled = {"loss": scale**2 * e, "excess": scale**2 * e, "smallest_singular_value": scale**0.5 * smallest}
         scaled |= {"rounding": 1e-14 * scale**2}
         other = Certificate(THEOREMS[name], numbers(scale * VALUES, bottleneck=k, depth=depth, **scaled))

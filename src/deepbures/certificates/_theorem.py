@@ -127,7 +127,7 @@ class AbstractTheorem(eqx.Module):
         return self._rate(start, step_size)
 
     def size(self, start: Start) -> float:
-        """What the error of an integrated flow is relative to: about the losses of the start and of the zero network."""
+        """What the error of an integrated flow is relative to: about the losses of start and zero network."""
         return start.loss + start.trace
 
     def _rate(self, start: Start, step_size: float | None) -> float:
