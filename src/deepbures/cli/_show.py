@@ -55,7 +55,7 @@ def show_table(columns: Mapping[str, Sequence[str]], *, right: Collection[str], 
     first, *others = columns
     widths = {name: max(map(cell_len, (name, *cells))) for name, cells in columns.items()}
     console = Console(highlight=False, markup=False, width=None if _width_is_given() else 10_000)
-    needed = min(widths[first], max(_NARROWEST, console.width // 3))
+    needed = min(widths[first], max(_NARROWEST, console.width // 2))
     left_out: list[str] = []
     for name in least_needed:
         if needed + sum(_GAP + widths[other] for other in others) <= console.width:
