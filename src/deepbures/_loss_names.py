@@ -77,10 +77,12 @@ class LossName(StrEnum):
 
 
 def _number(value: Any, what: str) -> float:
-    try:
-        number = float(value)
+    try:  # as the losses take it: text and truth values are no numbers
+        number = None if isinstance(value, str | bytes | bool) else float(value)
     except (TypeError, ValueError):
-        raise TypeError(f"{what} must be a number, but {value!r} was given.") from None
+        number = None
+    if number is None:
+        raise TypeError(f"{what} must be a number, but {value!r} was given.")
     if not (math.isfinite(number) and number >= 0):
         raise ValueError(f"{what} must be finite and not negative, but {value} was given.")
     return number

@@ -70,6 +70,12 @@ def test_what_a_name_does_not_take(name, parameters, message):
         db.loss_named(name, **parameters)
 
 
+@pytest.mark.parametrize("value", ["0.5", b"1", True, None])
+def test_text_and_truth_values_are_no_parameters_of_a_name_either(value):
+    with pytest.raises(TypeError, match="tau must be a number, but"):
+        db.loss_named("bw", tau=value)
+
+
 def test_a_parameter_that_is_no_number():
     with pytest.raises(TypeError, match="tau must be a number, but 'large' was given"):
         db.loss_named("bw", tau="large")

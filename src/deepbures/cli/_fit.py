@@ -21,7 +21,6 @@ from deepbures.training import Progress, fit_problem, fit_start, fit_widths, nam
 
 _SECONDS_PER_CHECKPOINT = 5.0
 _NUM_RECORDS = 200
-"""Powers of ten that are below this underflow, or lose digits."""
 
 _ENDINGS = {
     "stationary": (
