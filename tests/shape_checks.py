@@ -6,11 +6,14 @@ check takes longer than many of the functions themselves, of which some are call
 
 import dataclasses
 import functools
+import sys
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
 import jaxtyping
 from beartype import beartype
+
+from deepbures import _types
 
 MOST_CHECKS = 5
 """Calls of a function that are checked, until `check_again`."""
@@ -21,6 +24,8 @@ _calls: dict[Any, int] = {}
 
 def install(rooms: tuple[str, ...]) -> None:
     """Check the rooms, which must not have been imported yet."""
+    for name in [name for name, notation in vars(_types).items() if notation is Annotated and name != "Annotated"]:
+        setattr(_types, name, getattr(jaxtyping, name))
     jaxtyping.jaxtyped = _checked_at_first  # which the hook decorates all functions and classes with
     jaxtyping.install_import_hook(rooms, f"{__name__}.arrays_only")
 
@@ -59,6 +64,8 @@ def _checked_at_first(*, typechecker: Any) -> Callable[[Any], Any]:
 def _at_first(plain: Callable[..., Any], checked: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(plain)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
+        if "torch" in sys.modules and sys.modules["torch"].compiler.is_compiling():
+            return plain(*args, **kwargs)
         count = _calls.get(plain, 0)
         if count >= MOST_CHECKS:
             return plain(*args, **kwargs)

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from array_api_compat import is_array_api_obj, is_dask_array, is_numpy_array
 
+from deepbures._types import Array
 from deepbures._words import told
-
-Array = Any
 
 _SPARSE = ("scipy.sparse", "cupyx.scipy.sparse", "jax.experimental.sparse", "sparse")
 

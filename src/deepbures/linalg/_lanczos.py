@@ -8,9 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from deepbures._types import Array, Float, Float64, Floats
 
 
 def seeded_eigsh(*args: Any, **options: Any) -> Any:
@@ -24,7 +23,9 @@ def seeded_eigsh(*args: Any, **options: Any) -> Any:
     return eigsh(*args, **options)
 
 
-def leading_eigenpairs(matmul: Callable[[Any], Any], n: int, k: int, dtype: Any) -> tuple[Any, Any]:
+def leading_eigenpairs(
+    matmul: Callable[[Array], Array], n: int, k: int, dtype: Any
+) -> tuple[Float[Array, "{k}"], Float[Array, "{n} {k}"]]:
     """The k largest eigenvalues, descending, and eigenvectors (n, k) of a positive semidefinite matrix.
 
     `matmul` maps (n, m) to the product with the matrix. If at least half of the eigenvalues are asked for, the matrix
@@ -49,8 +50,8 @@ def leading_eigenpairs(matmul: Callable[[Any], Any], n: int, k: int, dtype: Any)
 
 
 def extreme_eigenpairs(
-    product: Callable[[Floats], Floats], start: Floats, tol: float, max_products: int
-) -> tuple[Floats, Floats]:
+    product: Callable[[Floats], Floats], start: Float64[Array, "n"], tol: float, max_products: int
+) -> tuple[Float64[Array, "2"], Float64[Array, "n 2"]]:
     """The smallest and the largest eigenvalue (2,) of a symmetric matrix, and eigenvectors (n, 2), n ≥ 4.
 
     `product` maps a vector (n,) to the product with the matrix, `start` is where the iteration starts. Both eigenvalues

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-Array = Any
+from deepbures._types import Array, Shaped
 
 
 def namespace(*arrays: Any) -> Any:
@@ -14,6 +14,6 @@ def namespace(*arrays: Any) -> Any:
     return jax.numpy if jax is not None and any(isinstance(array, jax.Array) for array in arrays) else np
 
 
-def transpose(x: Array) -> Array:
+def transpose(x: Shaped[Array, "... n m"]) -> Shaped[Array, "... m n"]:
     """Transpose of the last two axes."""
     return x.swapaxes(-1, -2)

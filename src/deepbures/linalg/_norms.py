@@ -1,20 +1,18 @@
 """Adjoints and norms of stacks of matrices."""
 
-from typing import Any
-
 from array_api_compat import array_namespace
 
-Array = Any
+from deepbures._types import Array, Float, Inexact
 
 
-def adjoint(x: Array) -> Array:
+def adjoint(x: Inexact[Array, "... n m"]) -> Inexact[Array, "... m n"]:
     """Conjugate transpose of the last two axes."""
     xp = array_namespace(x)
     transposed = x.mT
     return xp.conj(transposed) if xp.isdtype(x.dtype, "complex floating") else transposed
 
 
-def squared_norm(x: Array) -> Array:
+def squared_norm(x: Inexact[Array, "... n m"]) -> Float[Array, "..."]:
     """Squared Frobenius norm over the last two axes, real."""
     xp = array_namespace(x)
     if xp.isdtype(x.dtype, "complex floating"):

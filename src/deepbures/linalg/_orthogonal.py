@@ -2,10 +2,10 @@
 
 from typing import Any
 
-Array = Any
+from deepbures._types import Array, Float
 
 
-def haar_orthogonal(key: Any, rows: int, columns: int, dtype: Any) -> Array:
+def haar_orthogonal(key: Any, rows: int, columns: int, dtype: Any) -> Float[Array, "{rows} {columns}"]:
     """Uniformly distributed (Haar) orthonormal columns, or rows if these are fewer; an array of JAX.
 
     QR of a Gaussian matrix, with the signs of the diagonal of R: without them the distribution is that of LAPACK's

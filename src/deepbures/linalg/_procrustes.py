@@ -13,24 +13,28 @@ All functions take arrays of any library that follows the array API standard, wi
 dimensions. The caller brings the SVD, since which algorithm is best depends on the library.
 """
 
-from typing import Any
-
 from array_api_compat import array_namespace
 
+from deepbures._types import Array, Bool, Float, Inexact
 from deepbures.linalg._norms import adjoint, squared_norm
 from deepbures.linalg._rank import nonzero
 
-Array = Any
 
-
-def polar_factor(u: Array, s: Array, vh: Array) -> Array:
+def polar_factor(
+    u: Inexact[Array, "... n k"], s: Float[Array, "... k"], vh: Inexact[Array, "... k m"]
+) -> Inexact[Array, "... n m"]:
     """Q = U Vᴴ over the nonzero singular values: the partial isometry of the polar decomposition."""
     xp = array_namespace(u)
     keep = xp.astype(nonzero(s, u.shape[-2], vh.shape[-1]), u.dtype)
     return (u * keep[..., None, :]) @ vh
 
 
-def squared_procrustes_distance(f: Array, g: Array, u: Array, vh: Array) -> Array:
+def squared_procrustes_distance(
+    f: Inexact[Array, "... n r"],
+    g: Inexact[Array, "... n m"],
+    u: Inexact[Array, "... r k"],
+    vh: Inexact[Array, "... k m"],
+) -> Float[Array, "..."]:
     """‖F‖² + ‖G‖² − 2‖Fᴴ G‖_* as a sum of squares, from the thin singular vectors of Fᴴ G."""
     fu = f @ u
     distance = squared_norm(g - fu @ vh)
@@ -41,7 +45,13 @@ def squared_procrustes_distance(f: Array, g: Array, u: Array, vh: Array) -> Arra
     return distance
 
 
-def polar_derivative(u: Array, s: Array, vh: Array, direction: Array, keep: Array | None = None) -> Array:
+def polar_derivative(
+    u: Inexact[Array, "... n k"],
+    s: Float[Array, "... k"],
+    vh: Inexact[Array, "... k m"],
+    direction: Inexact[Array, "... n m"],
+    keep: Bool[Array, "... k"] | None = None,
+) -> Inexact[Array, "... n m"]:
     """Derivative of the polar factor of X = U S Vᴴ (thin SVD) in a direction D.
 
     With E = Uᴴ D V, differentiating X = Q H (H = V S Vᴴ) gives, for nonzero s,

@@ -1,14 +1,13 @@
 """Which singular values count, and for how much."""
 
 import math
-from typing import Any
 
 from array_api_compat import array_namespace
 
-Array = Any
+from deepbures._types import Array, Bool, Float
 
 
-def nonzero(s: Array, num_rows: int, num_columns: int) -> Array:
+def nonzero(s: Float[Array, "... k"], num_rows: int, num_columns: int) -> Bool[Array, "... k"]:
     """Which singular values count as nonzero: s > size · eps · s_max, the one rank tolerance.
 
     This is the size of the rounding error of an SVD, hence the level below which a computed singular value carries no
@@ -37,13 +36,13 @@ def svd_noise(num_rows: int, num_columns: int) -> float:
     return small + math.sqrt(large)
 
 
-def without_noise(values: Array, level: float) -> Array:
+def without_noise(values: Float[Array, "... r"], level: float) -> Float[Array, "... r"]:
     """Values (..., r), descending, with those up to a level relative to the largest, rounding, as exact zeros."""
     xp = array_namespace(values)
     return xp.where(values > level * values[..., :1], values, xp.zeros_like(values))
 
 
-def effective_rank(s: Array) -> Array:
+def effective_rank(s: Float[Array, "r"]) -> Float[Array, ""]:
     """exp(entropy of s / Σ s) of singular values (r,): k for k equal ones and zeros, 0 where all are zero."""
     xp = array_namespace(s)
     total = xp.sum(s)

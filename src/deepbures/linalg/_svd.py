@@ -1,15 +1,15 @@
 """The singular value decomposition in JAX."""
 
-from typing import Any
-
-Array = Any
+from deepbures._types import Array, Float
 
 # Up to this size LAPACK's QR iteration is the faster algorithm on CPUs (49 against 75 microseconds at 20×20), above it
 # divide and conquer.
 _SMALL_SVD = 24
 
 
-def thin_svd(x: Array) -> tuple[Array, Array, Array]:
+def thin_svd(
+    x: Float[Array, "... n m"],
+) -> tuple[Float[Array, "... n min(n,m)"], Float[Array, "... min(n,m)"], Float[Array, "... min(n,m) m"]]:
     """Thin SVD; wide or tall matrices are first reduced to square by QR."""
     import jax
     import jax.numpy as jnp

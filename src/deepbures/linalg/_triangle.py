@@ -1,13 +1,11 @@
 """The triangular factor of matrices with many rows."""
 
-from typing import Any
-
 from array_api_compat import array_namespace
 
-Array = Any
+from deepbures._types import Array, Inexact
 
 
-def triangle(rows: Array) -> Array:
+def triangle(rows: Inexact[Array, "... m n"]) -> Inexact[Array, "... min(m,n) n"]:
     """R with RᴴR = XᴴX for matrices X (..., m, n), of at most n rows: that of X = Q R; X itself where m ≤ n."""
     if rows.shape[-2] <= rows.shape[-1]:
         return rows
