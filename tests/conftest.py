@@ -4,9 +4,13 @@ import os
 
 # Before anything imports JAX: the suite means the CPU wherever it runs.
 os.environ["JAX_PLATFORMS"] = "cpu"
-# Nearly all of the time goes into compiling small programs that run once. LLVM's optimizations take a sixth of it and
-# change no operation; `XLA_FLAGS= python -m pytest` runs what users run.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# Nearly all of the time goes into compiling small programs that run once. Without LLVM's optimizations, with the older
+# code generator for fused loops and without threads for parts of a program, it is a third; no operation is another one.
+# `XLA_FLAGS= python -m pytest` runs what users run.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
+)
 
 import gc
 import importlib.util
