@@ -6,12 +6,14 @@ import numpy as np
 
 from deepbures._checks import as_array, check_finite, check_matrix, check_widths
 from deepbures._precision import is_tracer
-from deepbures._types import Array
+from deepbures._types import Array, ArrayLike, Float
 from deepbures.linalg import namespace
 from deepbures.model._network import DeepLinearNetwork
 
 
-def balanced_network(end_to_end: Array, widths: Sequence[int], *, mean: Array | None = None) -> DeepLinearNetwork:
+def balanced_network(
+    end_to_end: ArrayLike, widths: Sequence[int], *, mean: ArrayLike | None = None
+) -> DeepLinearNetwork:
     """The balanced network of given widths whose end-to-end matrix is the given one.
 
     With W = U S Vᵀ: W_1 = S^{1/N} Vᵀ, W_l = S^{1/N}, W_N = U S^{1/N}, padded with zeros to the widths. Then
@@ -67,7 +69,9 @@ def balanced_network(end_to_end: Array, widths: Sequence[int], *, mean: Array | 
     return DeepLinearNetwork(balanced_layers(u, s, vh, sizes), mean)
 
 
-def balanced_layers(u: Array, s: Array, vh: Array, sizes: Sequence[int]) -> list[Array]:
+def balanced_layers(
+    u: Float[Array, "... n r"], s: Float[Array, "... r"], vh: Float[Array, "... r m"], sizes: Sequence[int]
+) -> list[Float[Array, "... _ _"]]:
     """The layers of the balanced lift of U diag(s) Vᵀ to at least two layers, without what the widths cannot carry."""
     xp = namespace(s)
     k = min(*sizes, s.shape[-1])
@@ -79,7 +83,7 @@ def balanced_layers(u: Array, s: Array, vh: Array, sizes: Sequence[int]) -> list
     return [first, *(_pad(diagonal, shape) for shape in shapes[1:-1]), last]
 
 
-def _pad(block: Array, shape: tuple[int, int]) -> Array:
+def _pad(block: Float[Array, "... _ _"], shape: tuple[int, int]) -> Float[Array, "... {shape[0]} {shape[1]}"]:
     missing = [(0, 0)] * (block.ndim - 2) + [
         (0, size - have) for size, have in zip(shape, block.shape[-2:], strict=True)
     ]

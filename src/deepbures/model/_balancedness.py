@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from deepbures._types import Array, Float64
 from deepbures.model._network import DeepLinearNetwork
 
 
@@ -16,7 +17,7 @@ def largest_squared_layer(net: DeepLinearNetwork) -> float:
     return float(np.max(_squared_layers(net)))
 
 
-def _squared_layers(net: DeepLinearNetwork) -> np.ndarray:
+def _squared_layers(net: DeepLinearNetwork) -> Float64[Array, "..."]:
     """The largest ‖W_l‖² of each network."""
     sizes: np.ndarray = np.stack([(np.asarray(weight, np.float64) ** 2).sum((-2, -1)) for weight in net.weights])
     return sizes.max(0)

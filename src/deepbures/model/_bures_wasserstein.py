@@ -167,7 +167,13 @@ class BuresWasserstein(AbstractSpectralLoss):
             result = result - self._rest_hvp(c.floor, direction - c.lift(c.blocks[1]), s, vh[..., :, : w.shape[-1]])
         return 2 * result
 
-    def _rest_hvp(self, floor: Array, rest: Array, s: Array, vh: Array) -> Array:
+    def _rest_hvp(
+        self,
+        floor: Float[Array, "..."],
+        rest: Float[Array, "... n m"],
+        s: Float[Array, "... k"],
+        vh: Float[Array, "... k _"],
+    ) -> Float[Array, "... n m"]:
         # The part R of the direction where w is zero and the target σ² I. There X = D G = U S Vᵀ gets a further block
         # of rows, √(σ²τ) I in columns of its own, whose derivative is σR in the columns of w. With H = X Xᵀ, block
         # diagonal, dQ = d(H^{−½}) X + H^{−½} dX is, by divided differences of h ↦ h^{−½} and c = √(σ²τ),
@@ -181,7 +187,9 @@ class BuresWasserstein(AbstractSpectralLoss):
         result = level * (moved * jnp.where(keep, 1 / jnp.where(keep, sums, 1), 0)[..., None, :]) @ vh
         return result + jnp.sqrt(level / tau) * (rest - moved @ vh) if self.is_smooth else result
 
-    def _excess(self, w: Array, target: Target, rank: int, minimal_value: Array) -> Array:
+    def _excess(
+        self, w: Float[Array, "n m"], target: Target, rank: int, minimal_value: Float[Array, ""] | float
+    ) -> Float[Array, ""] | float:
         """Sums of terms that vanish at the minimum, wherever the spectrum of the target is known."""
         c = target.covariance.coordinates(w)
         if c is None:
@@ -191,7 +199,7 @@ class BuresWasserstein(AbstractSpectralLoss):
             return outside + smoothed_excess(c, rank, jnp.asarray(self.tau, w.dtype))
         return outside + exact_excess(c, rank)
 
-    def _resolution(self, target: Target, value: Array) -> tuple[Array, int]:
+    def _resolution(self, target: Target, value: Float[Array, ""] | float) -> tuple[Float[Array, ""] | float, int]:
         """The excess is a sum of squares where the spectrum of the target is known."""
         return target.trace + value, 1 if target.eigenvalues is None else 2
 
@@ -199,7 +207,13 @@ class BuresWasserstein(AbstractSpectralLoss):
         covariance = target.covariance
         return latent_dim + (covariance.rank_bound if self.is_smooth else 0)
 
-    def _procrustes(self, c: Coordinates) -> tuple[Array, Array, tuple[Array, Array, Array]]:
+    def _procrustes(
+        self, c: Coordinates
+    ) -> tuple[
+        Float[Array, "... q"],
+        Float[Array, "... q p"],
+        tuple[Float[Array, "... q k"], Float[Array, "... k"], Float[Array, "... k p"]],
+    ]:
         """√λ, the factor G = [w, √τ I], and the thin SVD of diag(√λ) G."""
         root = jnp.sqrt(c.eigenvalues)
         g = c.blocks[0]
@@ -208,7 +222,9 @@ class BuresWasserstein(AbstractSpectralLoss):
             g = jnp.concatenate([g, jnp.broadcast_to(noise, (*g.shape[:-2], *noise.shape))], axis=-1)
         return root, g, thin_svd(root[..., :, None] * g)
 
-    def _gram(self, w: Array, covariance: AbstractCovariance) -> tuple[Array, tuple[Array, Array, Array]]:
+    def _gram(
+        self, w: Float[Array, "... n m"], covariance: AbstractCovariance
+    ) -> tuple[Float[Array, "... n m"], tuple[Array, Array, Array]]:
         """P = Σ0 W G^{−½}, and (Σ0 W, V, 1/r) with G = V diag(r²) Vᵀ, zero singular values contributing zero."""
         product = jnp.asarray(covariance.matmul(w))
         values, v = jnp.linalg.eigh(w.mT @ product)
@@ -218,7 +234,9 @@ class BuresWasserstein(AbstractSpectralLoss):
         inverse = jnp.where(keep, 1 / jnp.sqrt(jnp.where(keep, squares, 1)), 0)
         return (product @ v) * inverse[..., None, :] @ v.mT, (product, v, inverse)
 
-    def _gram_hvp(self, w: Array, covariance: AbstractCovariance, direction: Array) -> Array:
+    def _gram_hvp(
+        self, w: Float[Array, "... n m"], covariance: AbstractCovariance, direction: Float[Array, "... n m"]
+    ) -> Float[Array, "... n m"]:
         # P = Σ0^½ Q with Q the polar factor of Σ0^½ W = U diag(r) Vᵀ. In its derivative (`polar_derivative`) U occurs
         # as Σ0^½ U = Σ0 W V/r =: y, and E = Uᵀ Σ0^½ A V as (Vᵀ Wᵀ Σ0 A V)_ij / r_i: products are enough. With x = 1/r
         # (zero for zero singular values), 1/(r_i + r_j) = x_i x_j / (x_i + x_j).

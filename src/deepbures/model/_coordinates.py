@@ -5,26 +5,31 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from deepbures._types import Array
+from deepbures._types import Array, Float
 
 
 class Coordinates(NamedTuple):
     """Matrices of shape (n, m) in coordinates in which the target is diagonal."""
 
-    eigenvalues: Array
+    eigenvalues: Float[Array, "... q"]
     """(q,) eigenvalues of the target on the compressed space."""
-    blocks: tuple[Array, ...]
+    blocks: tuple[Float[Array, "... q m"], ...]
     """The matrices there, (q, m)."""
-    outside: tuple[Array, ...] | None
+    outside: tuple[Float[Array, "... n m"], ...] | None
     """Their parts (n, m) in the null space of the target, None if there is none."""
     num_left: int
     """Dimensions of the data space that neither holds, times their common eigenvalue `floor`."""
-    floor: Array | None
+    floor: Float[Array, "..."] | None
     lift: Callable[[Array], Array]
     """From the compressed space back to (n, m)."""
 
 
-def coordinates(basis: Array, values: Array, floor: Array | None, *matrices: Array) -> Coordinates:
+def coordinates(
+    basis: Float[Array, "... n r"],
+    values: Float[Array, "... r"],
+    floor: Float[Array, "..."] | None,
+    *matrices: Float[Array, "... n _"],
+) -> Coordinates:
     """Write matrices in coordinates in which the target is diagonal.
 
     Where the target has a floor, they hold the first matrix whole; of the others they lack the part orthogonal to it

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deepbures._precision import any_traced, is_tracer, times_power_of_two
-from deepbures._types import Array
+from deepbures._types import Array, Float, Shaped
 from deepbures.linalg import leading_eigenpairs, namespace, transpose, without_noise
 from deepbures.model._coordinates import Coordinates, coordinates
 from deepbures.model._reduction import eigenpairs_of_matrix
@@ -44,11 +44,11 @@ class AbstractCovariance(eqx.Module):
 
     @property
     @abstractmethod
-    def trace(self) -> Array:
+    def trace(self) -> Float[Array, "..."]:
         """The trace of Σ0."""
 
     @abstractmethod
-    def matmul(self, w: Array) -> Array:
+    def matmul(self, w: Float[Array, "... n m"]) -> Float[Array, "... n m"]:
         """Σ0 w, for w of shape (n, m)."""
 
     @abstractmethod
@@ -56,19 +56,19 @@ class AbstractCovariance(eqx.Module):
         """The covariance of data in units of 2^exponent."""
 
     @abstractmethod
-    def spectrum(self, k: int) -> tuple[Array, Array]:
+    def spectrum(self, k: int) -> tuple[Float[Array, "... {k}"], Float[Array, "... n {k}"]]:
         """The k largest eigenvalues, descending, and orthonormal eigenvectors (n, k)."""
 
     @abstractmethod
-    def squared_norm(self) -> Array:
+    def squared_norm(self) -> Float[Array, "..."]:
         """‖Σ0‖²."""
 
     @abstractmethod
-    def eigenvalues(self) -> Array | None:
+    def eigenvalues(self) -> Float[Array, "... n"] | None:
         """All n eigenvalues, descending; None where they are not at hand."""
 
     @abstractmethod
-    def coordinates(self, *matrices: Array) -> Coordinates | None:
+    def coordinates(self, *matrices: Float[Array, "... n _"]) -> Coordinates | None:
         """Matrices of shape (n, m) in coordinates in which Σ0 is diagonal; None where there are none."""
 
     @abstractmethod
@@ -76,7 +76,7 @@ class AbstractCovariance(eqx.Module):
         """The same covariance with all its eigenvalues; None where that cannot be had."""
 
     @abstractmethod
-    def factor(self) -> Array | None:
+    def factor(self) -> Float[Array, "... n r"] | None:
         """A factor F (n, r) of Σ0, or of Σ0 − floor · I where there is a floor; None where it is not at hand."""
 
 
@@ -87,9 +87,9 @@ class SpectralCovariance(AbstractCovariance):
     (floor a scalar array; λ includes it). In these coordinates every loss is that of a diagonal target.
     """
 
-    basis: Array
-    values: Array
-    floor: Array | None = None
+    basis: Float[Array, "... n r"]
+    values: Float[Array, "... r"]
+    floor: Float[Array, "..."] | None = None
 
     @property
     def dim(self) -> int:
@@ -105,22 +105,22 @@ class SpectralCovariance(AbstractCovariance):
         return int(self.basis.shape[-1])
 
     @property
-    def trace(self) -> Array:
+    def trace(self) -> Float[Array, "..."]:
         total = self.values.sum(-1)
         return total if self.floor is None else total + (self.dim - self.rank_bound) * self.floor
 
-    def squared_norm(self) -> Array:
+    def squared_norm(self) -> Float[Array, "..."]:
         total = (self.values**2).sum(-1)
         return total if self.floor is None else total + (self.dim - self.rank_bound) * self.floor**2
 
-    def matmul(self, w: Array) -> Array:
+    def matmul(self, w: Float[Array, "... n m"]) -> Float[Array, "... n m"]:
         inner = transpose(self.basis) @ w
         if self.floor is None:
             return self.basis @ (self.values[..., :, None] * inner)
         spikes = self.values - self.floor[..., None]
         return self.basis @ (spikes[..., :, None] * inner) + self.floor[..., None, None] * w
 
-    def factor(self) -> Array:
+    def factor(self) -> Float[Array, "... n r"]:
         xp = namespace(self.basis)
         values = self.values if self.floor is None else self.values - self.floor[..., None]
         return self.basis * xp.sqrt(xp.maximum(values, 0))[..., None, :]
@@ -129,7 +129,7 @@ class SpectralCovariance(AbstractCovariance):
         floor = None if self.floor is None else times_power_of_two(self.floor, -2 * exponent)
         return SpectralCovariance(self.basis, times_power_of_two(self.values, -2 * exponent), floor)
 
-    def eigenvalues(self) -> Array:
+    def eigenvalues(self) -> Float[Array, "... {self.dim}"]:
         xp = namespace(self.values)
         missing = self.dim - self.rank_bound
         if missing == 0:
@@ -138,18 +138,18 @@ class SpectralCovariance(AbstractCovariance):
         rest = xp.broadcast_to(floor[..., None], (*self.values.shape[:-1], missing))
         return xp.concatenate([self.values, rest], axis=-1)
 
-    def spectrum(self, k: int) -> tuple[Array, Array]:
+    def spectrum(self, k: int) -> tuple[Float[Array, "... {k}"], Float[Array, "... {self.dim} {k}"]]:
         values = self.eigenvalues()[..., :k]
         return values, self.basis[..., :, :k] if k <= self.rank_bound else _complete_basis(self.basis, k)
 
-    def coordinates(self, *matrices: Array) -> Coordinates:
+    def coordinates(self, *matrices: Float[Array, "... n _"]) -> Coordinates:
         return coordinates(self.basis, self.values, self.floor, *matrices)
 
     def decomposed(self) -> "SpectralCovariance":
         return self
 
 
-def _complete_basis(basis: Array, k: int) -> Array:
+def _complete_basis(basis: Float[Array, "... n r"], k: int) -> Float[Array, "... n {k}"]:
     """Orthonormal columns of `basis` (n, r) and k − r more, the same ones every time."""
     xp = namespace(basis)
     n, r = basis.shape[-2:]
@@ -170,16 +170,16 @@ class AbstractProductCovariance(AbstractCovariance):
         return 0
 
     @property
-    def trace(self) -> Array:
+    def trace(self) -> Float[Array, "..."]:
         return self.total
 
-    def spectrum(self, k: int) -> tuple[Array, Array]:
+    def spectrum(self, k: int) -> tuple[Float[Array, "{k}"], Float[Array, "n {k}"]]:
         return _lanczos(self, k)
 
     def eigenvalues(self) -> None:
         return None
 
-    def coordinates(self, *matrices: Array) -> None:
+    def coordinates(self, *matrices: Float[Array, "... n _"]) -> None:
         return None
 
     def factor(self) -> None:
@@ -189,9 +189,9 @@ class AbstractProductCovariance(AbstractCovariance):
 class MatrixCovariance(AbstractProductCovariance):
     """Σ0 as a dense matrix, too large to be decomposed unasked; its trace and squared norm are known."""
 
-    matrix: Array
-    total: Array
-    square: Array
+    matrix: Float[Array, "... n n"]
+    total: Float[Array, "..."]
+    square: Float[Array, "..."]
 
     @property
     def dim(self) -> int:
@@ -201,14 +201,14 @@ class MatrixCovariance(AbstractProductCovariance):
     def batch_shape(self) -> tuple[int, ...]:
         return tuple(self.matrix.shape[:-2])
 
-    def matmul(self, w: Array) -> Array:
+    def matmul(self, w: Float[Array, "... n m"]) -> Float[Array, "... n m"]:
         return self.matrix @ w
 
     def in_units(self, exponent: int) -> "MatrixCovariance":
         matrix = times_power_of_two(self.matrix, -2 * exponent)
         return MatrixCovariance(matrix, times_power_of_two(self.total, -2 * exponent), (matrix * matrix).sum())
 
-    def squared_norm(self) -> Array:
+    def squared_norm(self) -> Float[Array, "..."]:
         return self.square
 
     def decomposed(self) -> SpectralCovariance:
@@ -223,7 +223,7 @@ class OperatorCovariance(AbstractProductCovariance):
     """Σ0 as a function w ↦ Σ0 w."""
 
     operator: Callable[[Array], Array]
-    total: Array
+    total: Float[Array, ""]
     size: int = eqx.field(static=True)
     is_on_host: bool = eqx.field(static=True, default=False)
 
@@ -239,7 +239,7 @@ class OperatorCovariance(AbstractProductCovariance):
     def batch_shape(self) -> tuple[int, ...]:
         return ()
 
-    def matmul(self, w: Array) -> Array:
+    def matmul(self, w: Float[Array, "{self.size} m"]) -> Float[Array, "{self.size} m"]:
         return self.operator(w)
 
     def in_units(self, exponent: int) -> "OperatorCovariance":
@@ -247,7 +247,7 @@ class OperatorCovariance(AbstractProductCovariance):
         total = times_power_of_two(self.total, -2 * exponent)
         return OperatorCovariance(lambda w: operator(unit * w) * unit, total, self.size, self.is_on_host)
 
-    def squared_norm(self) -> Array:
+    def squared_norm(self) -> Float[Array, ""]:
         """By n products, a block of unit vectors at a time."""
         total = jnp.zeros((), self.total.dtype)
         for start in range(0, self.size, 256):
@@ -259,7 +259,7 @@ class OperatorCovariance(AbstractProductCovariance):
         return None
 
 
-def _lanczos(covariance: AbstractCovariance, k: int) -> tuple[Array, Array]:
+def _lanczos(covariance: AbstractCovariance, k: int) -> tuple[Float[Array, "{k}"], Float[Array, "n {k}"]]:
     """Leading eigenpairs by Lanczos, on products alone; a full `eigh` when most of them are asked for."""
     if any_traced(covariance):
         raise ValueError(
@@ -277,7 +277,7 @@ def host_operator(function: Callable[[Any], Any], n: int, dtype: Any) -> tuple[C
         shape = jax.eval_shape(function, jax.ShapeDtypeStruct((n, 1), dtype)).shape
     except (TypeError, ValueError, jax.errors.JAXTypeError):
 
-        def through_host(w: Array) -> Array:
+        def through_host(w: Shaped[Array, "n m"]) -> Array:
             if not is_tracer(w):
                 return function(np.asarray(w))
             result = jax.ShapeDtypeStruct(w.shape, w.dtype)

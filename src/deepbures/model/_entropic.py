@@ -23,7 +23,7 @@ from deepbures._precision import times_power_of_two
 from deepbures._types import Array, Float
 from deepbures.linalg import namespace, squared_norm
 from deepbures.model._losses import AbstractSpectralLoss, as_number
-from deepbures.model._modes import AbstractModes
+from deepbures.model._modes import AbstractModes, Numbers
 from deepbures.model._target import Target
 
 
@@ -66,21 +66,23 @@ class _Entropy(eqx.Module):
         return -2 * self.noise * (1 + self.noise * ratio) / ((a + self.noise) * (b + self.noise))
 
 
-def _function(values: Array, vectors: Array) -> Array:
+def _function(values: Float[Array, "... m"], vectors: Float[Array, "... m m"]) -> Float[Array, "... m m"]:
     """V diag(values) Vᵀ."""
     return (vectors * values[..., None, :]) @ vectors.mT
 
 
-def _derivative(divided: Array, vectors: Array, direction: Array) -> Array:
+def _derivative(
+    divided: Float[Array, "... m m"], vectors: Float[Array, "... m m"], direction: Float[Array, "... m m"]
+) -> Float[Array, "... m m"]:
     """The derivative of a function of a symmetric matrix V diag(x) Vᵀ, from its divided differences at all x_i, x_j."""
     return vectors @ (divided * (vectors.mT @ direction @ vectors)) @ vectors.mT
 
 
-def _pairs(x: Array) -> tuple[Array, Array]:
+def _pairs(x: Float[Array, "... m"]) -> tuple[Float[Array, "... m _"], Float[Array, "... _ m"]]:
     return x[..., :, None], x[..., None, :]
 
 
-def _eigen(gram: Array) -> tuple[Array, Array]:
+def _eigen(gram: Float[Array, "... m m"]) -> tuple[Float[Array, "... m"], Float[Array, "... m m"]]:
     values, vectors = jnp.linalg.eigh(gram)
     return jnp.maximum(values, 0), vectors
 
@@ -248,7 +250,9 @@ class SinkhornDivergence(AbstractEntropicLoss):
         return _attraction_hvp(entropy, w, target, direction) - 2 * repulsion
 
 
-def _attraction_hvp(entropy: _Entropy, w: Array, target: Target, direction: Array) -> Array:
+def _attraction_hvp(
+    entropy: _Entropy, w: Float[Array, "... n m"], target: Target, direction: Float[Array, "... n m"]
+) -> Float[Array, "... n m"]:
     """The derivative of 2 Σ0 W φ'(Wᵀ Σ0 W)."""
     product, moved = jnp.asarray(target.matmul(w)), jnp.asarray(target.matmul(direction))
     x, v = _eigen(w.mT @ product)
@@ -269,32 +273,32 @@ class EntropicModes(AbstractModes):
         """Smooth at m = 0 too."""
         return True
 
-    def value(self, eigenvalue: Array, square: Array) -> Array:
+    def value(self, eigenvalue: Numbers, square: Numbers) -> Numbers:
         """The cost of one mode, m + λ + φ(λm)."""
         return square + eigenvalue + _Entropy(self.noise).value(eigenvalue * square)
 
-    def slope(self, eigenvalue: Array, square: Array) -> Array:
+    def slope(self, eigenvalue: Numbers, square: Numbers) -> Numbers:
         """The slope h' = 1 + λ φ'(λm)."""
         return 1 + eigenvalue * _Entropy(self.noise).slope(eigenvalue * square)
 
-    def curvature(self, eigenvalue: Array, square: Array) -> Array:
+    def curvature(self, eigenvalue: Numbers, square: Numbers) -> Numbers:
         """The curvature h'' = λ² φ''(λm)."""
         x = eigenvalue * square
         return eigenvalue**2 * _Entropy(self.noise).divided(x, x)
 
-    def coupling(self, first: Array, second: Array, first_square: Array, second_square: Array) -> Array:
+    def coupling(self, first: Numbers, second: Numbers, first_square: Numbers, second_square: Numbers) -> Numbers:
         """The coupling q = λ_i λ_j φ'[λ_i m_i, λ_j m_j]."""
         return first * second * _Entropy(self.noise).divided(first * first_square, second * second_square)
 
-    def used(self, eigenvalue: Array) -> Array:
+    def used(self, eigenvalue: Numbers) -> Numbers:
         """A used mode rests at m* = λ − σ²."""
         return eigenvalue - self.noise
 
-    def threshold(self) -> Array:
+    def threshold(self) -> Float[Array, ""] | float:
         """Modes must exceed σ²."""
         return self.noise
 
-    def exchange(self, outside: Array, inside: Array) -> Array:
+    def exchange(self, outside: Numbers, inside: Numbers) -> Numbers:
         """The eigenvalue 2 (1 − λ_i / λ_j): what is left of the general formula, as φ'(λ_j m_j) = −1/λ_j."""
         return 2 * (inside - outside) / inside
 
@@ -310,35 +314,35 @@ class SinkhornModes(AbstractModes):
         """Smooth at m = 0 too."""
         return True
 
-    def value(self, eigenvalue: Array, square: Array) -> Array:
+    def value(self, eigenvalue: Numbers, square: Numbers) -> Numbers:
         """The value h = φ(λm) − ½φ(m²) − ½φ(λ²)."""
         entropy = _Entropy(self.noise)
         return entropy.value(eigenvalue * square) - (entropy.value(square**2) + entropy.value(eigenvalue**2)) / 2
 
-    def slope(self, eigenvalue: Array, square: Array) -> Array:
+    def slope(self, eigenvalue: Numbers, square: Numbers) -> Numbers:
         """The slope h' = λ φ'(λm) − κ(m)."""
         entropy = _Entropy(self.noise)
         return eigenvalue * entropy.slope(eigenvalue * square) - entropy.own_slope(square)
 
-    def curvature(self, eigenvalue: Array, square: Array) -> Array:
+    def curvature(self, eigenvalue: Numbers, square: Numbers) -> Numbers:
         """The curvature h'' = λ² φ''(λm) − κ'(m)."""
         entropy, x = _Entropy(self.noise), eigenvalue * square
         return eigenvalue**2 * entropy.divided(x, x) - entropy.own_divided(square, square)
 
-    def coupling(self, first: Array, second: Array, first_square: Array, second_square: Array) -> Array:
+    def coupling(self, first: Numbers, second: Numbers, first_square: Numbers, second_square: Numbers) -> Numbers:
         """The coupling q = λ_i λ_j φ'[λ_i m_i, λ_j m_j] − κ[m_i, m_j]."""
         entropy = _Entropy(self.noise)
         attraction = first * second * entropy.divided(first * first_square, second * second_square)
         return attraction - entropy.own_divided(first_square, second_square)
 
-    def used(self, eigenvalue: Array) -> Array:
+    def used(self, eigenvalue: Numbers) -> Numbers:
         """A used mode rests at m* = λ."""
         return eigenvalue
 
-    def threshold(self) -> Array:
+    def threshold(self) -> Float[Array, ""] | float:
         """Modes must exceed 0."""
         return 0.0 * self.noise
 
-    def exchange(self, outside: Array, inside: Array) -> Array:
+    def exchange(self, outside: Numbers, inside: Numbers) -> Numbers:
         """The Hessian eigenvalue 4 (λ_j − λ_i) / (d(λ_j²) + σ²): the general formula with κ(0) = 0."""
         return 2 * (outside - inside) * _Entropy(self.noise).slope(inside**2)

@@ -5,12 +5,12 @@ In coordinates in which the target is D² = diag(λ), for matrices w of rank at 
 
 import jax.numpy as jnp
 
-from deepbures._types import Array
+from deepbures._types import Array, Float
 from deepbures.linalg import squared_norm, thin_svd
 from deepbures.model._coordinates import Coordinates
 
 
-def exact_excess(c: Coordinates, rank: int) -> Array:
+def exact_excess(c: Coordinates, rank: int) -> Float[Array, ""]:
     """With U the k leading left singular vectors of D w and Q = U Vᵀ, for any μ in [λ_{k+1}, λ_k],
 
         L − L* = ‖w − D Q‖² + Σ_{i≤k} (λ_i − μ)(1 − ‖row_i U‖²) + Σ_{i>k} (μ − λ_i) ‖row_i U‖²,
@@ -33,7 +33,7 @@ def exact_excess(c: Coordinates, rank: int) -> Array:
     return gap + ((values[:k] - mu) * (missing**2).sum(-2)).sum() + kept
 
 
-def smoothed_excess(c: Coordinates, rank: int, tau: Array) -> Array:
+def smoothed_excess(c: Coordinates, rank: int, tau: Float[Array, ""]) -> Float[Array, ""]:
     """With T* the transport map at the minimizer (1 on the used modes, √(λ_i/τ) on the others), S = W Wᵀ + τ I,
 
         L_τ − L_τ* = Σ_{i unused} (1 − √(λ_i/τ)) ‖row_i w‖² + tr(T* S) + tr(T*⁻¹ Σ0) − 2 tr (Σ0^½ S Σ0^½)^½,

@@ -6,7 +6,7 @@ from deepbures._loss_names import LossName
 from deepbures._types import Array, Float
 from deepbures.linalg import squared_norm
 from deepbures.model._losses import AbstractSpectralLoss, inner_product
-from deepbures.model._modes import AbstractModes
+from deepbures.model._modes import AbstractModes, Numbers
 from deepbures.model._target import Target
 
 
@@ -55,7 +55,7 @@ class Frobenius(AbstractSpectralLoss):
             value = value + squared_norm(outside_gram) + 2 * inner_product(inner.mT @ inner, outside_gram)
         return value if c.floor is None else value + c.num_left * c.floor**2
 
-    def _resolution(self, target: Target, value: Array) -> tuple[Array, int]:
+    def _resolution(self, target: Target, value: Float[Array, ""] | float) -> tuple[Float[Array, ""] | float, int]:
         """A difference of squares of covariances."""
         return target.trace**2 + value, 1
 
@@ -79,30 +79,30 @@ class FrobeniusModes(AbstractModes):
         """Smooth at m = 0 too."""
         return True
 
-    def value(self, eigenvalue: Array, square: Array) -> Array:
+    def value(self, eigenvalue: Numbers, square: Numbers) -> Numbers:
         """The value h = (m − λ)²."""
         return (square - eigenvalue) ** 2
 
-    def slope(self, eigenvalue: Array, square: Array) -> Array:
+    def slope(self, eigenvalue: Numbers, square: Numbers) -> Numbers:
         """The slope h' = 2 (m − λ)."""
         return 2 * (square - eigenvalue)
 
-    def curvature(self, eigenvalue: Array, square: Array) -> Array:
+    def curvature(self, eigenvalue: Numbers, square: Numbers) -> Numbers:
         """The curvature h'' = 2."""
         return 2 + 0 * (eigenvalue + square)
 
-    def coupling(self, first: Array, second: Array, first_square: Array, second_square: Array) -> Array:
+    def coupling(self, first: Numbers, second: Numbers, first_square: Numbers, second_square: Numbers) -> Numbers:
         """The coupling q = 2."""
         return 2 + 0 * (first + second + first_square + second_square)
 
-    def used(self, eigenvalue: Array) -> Array:
+    def used(self, eigenvalue: Numbers) -> Numbers:
         """A used mode rests at m* = λ."""
         return eigenvalue
 
-    def threshold(self) -> Array:
+    def threshold(self) -> Float[Array, ""] | float:
         """Modes must exceed 0."""
         return 0.0
 
-    def rest(self, eigenvalue: Array) -> Array:
+    def rest(self, eigenvalue: Numbers) -> Numbers:
         """The value of a used mode, 0."""
         return 0 * eigenvalue

@@ -9,7 +9,7 @@ import numpy as np
 
 from deepbures._checks import check_number, check_widths
 from deepbures._precision import numpy_in_numpy_out
-from deepbures._types import Array
+from deepbures._types import Array, Float, Float64
 from deepbures.linalg import haar_orthogonal
 from deepbures.metric import squared_bures_wasserstein_factors
 from deepbures.model._balanced import balanced_network
@@ -23,13 +23,13 @@ _Draw = Callable[[Any, int, int, Any], Array]
 
 
 def _gaussian(gain: Callable[[int, int], float]) -> _Draw:
-    def draw(key: Any, rows: int, columns: int, dtype: Any) -> Array:
+    def draw(key: Any, rows: int, columns: int, dtype: Any) -> Float[Array, "{rows} {columns}"]:
         return gain(rows, columns) * jax.random.normal(key, (rows, columns), dtype)
 
     return draw
 
 
-def _uniform(key: Any, rows: int, columns: int, dtype: Any) -> Array:
+def _uniform(key: Any, rows: int, columns: int, dtype: Any) -> Float[Array, "{rows} {columns}"]:
     return jax.random.uniform(key, (rows, columns), dtype, -1.0, 1.0)
 
 
@@ -176,7 +176,7 @@ def _close(sizes: tuple[int, ...], key: Any, target: Target, tau: float, margin:
     )
 
 
-def _exact_basis(target: Target) -> np.ndarray:
+def _exact_basis(target: Target) -> Float64[Array, "n n"]:
     """All eigenvectors in double precision: those held in float32 are orthonormal to 1e-7 only."""
     return np.linalg.qr(np.asarray(target.spectrum(target.dim)[1], np.float64))[0]
 
@@ -200,7 +200,7 @@ def perturbed_minimizers(sizes: tuple[int, ...], key: Any, target: Target, tau: 
         s *= 0.95
 
 
-def _best_margin(values: np.ndarray, n: int, k: int, tau: float) -> float:
+def _best_margin(values: Float64[Array, "{n}"], n: int, k: int, tau: float) -> float:
     """The margin of the minimizer itself: the supremum over starts."""
     if k == n:
         if values[-1] <= tau:
@@ -222,7 +222,14 @@ def _best_margin(values: np.ndarray, n: int, k: int, tau: float) -> float:
     return math.sqrt(values[k - 1])
 
 
-def _margin(w: np.ndarray, factor: np.ndarray, values: np.ndarray, n: int, k: int, tau: float) -> float:
+def _margin(
+    w: Float64[Array, "{n} m"],
+    factor: Float64[Array, "{n} {n}"],
+    values: Float64[Array, "{n}"],
+    n: int,
+    k: int,
+    tau: float,
+) -> float:
     # L_τ(W) is the distance of the target to the factor [W, √τ I].
     smoothed = np.concatenate([w, math.sqrt(tau) * np.eye(n)], axis=1) if tau > 0 else w
     loss = float(squared_bures_wasserstein_factors(smoothed, factor))

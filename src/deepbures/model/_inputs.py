@@ -6,7 +6,7 @@ import numpy as np
 
 from deepbures._arrays import looks_like_covariance, refuse_what_is_no_array
 from deepbures._precision import is_tracer
-from deepbures._types import Array
+from deepbures._types import Array, Shaped
 from deepbures.model._network import check_network
 from deepbures.model._target import Target, samples_of
 
@@ -35,7 +35,7 @@ def as_target(given: Any) -> Target:
     return given if isinstance(given, Target) else Target.from_samples(samples_for_target(given))
 
 
-def samples_for_target(given: Any) -> Array:
+def samples_for_target(given: Any) -> Shaped[Array, "..."]:
     """What was given in place of a target, as samples; refuses what may as well be meant as a covariance."""
     refuse_what_is_no_array(given, "target")
     if not hasattr(given, "__array__") and not hasattr(given, "__len__"):

@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 
-from deepbures._types import Array
+from deepbures._types import Array, Float
 from deepbures.linalg import transpose
 from deepbures.model._losses import AbstractLoss
 from deepbures.model._target import Target
 
 
-def layer_gradients(weights: Sequence[Array], loss: AbstractLoss, target: Target) -> tuple[tuple[Array, ...], Array]:
+def layer_gradients(
+    weights: Sequence[Float[Array, "... _ _"]], loss: AbstractLoss, target: Target
+) -> tuple[tuple[Float[Array, "... _ _"], ...], Float[Array, "... n m"]]:
     """∂L^N/∂W_l = (W_N ⋯ W_{l+1})ᵀ ∇L(W) (W_{l−1} ⋯ W_1)ᵀ for every layer, and ∇L(W) itself, W = W_N ⋯ W_1.
 
     Examples

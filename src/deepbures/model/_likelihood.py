@@ -21,18 +21,18 @@ from deepbures._precision import times_power_of_two
 from deepbures._types import Array, Float
 from deepbures.linalg import namespace, thin_svd
 from deepbures.model._losses import AbstractSpectralLoss, as_number
-from deepbures.model._modes import AbstractModes
+from deepbures.model._modes import AbstractModes, Numbers
 from deepbures.model._target import Target
 
 
 class _Noisy(NamedTuple):
     """S = W Wᵀ + τ I, with W = U diag(s) Vᵀ."""
 
-    u: Array
-    squares: Array
-    tau: Array
+    u: Float[Array, "... n k"]
+    squares: Float[Array, "... k"]
+    tau: Float[Array, ""]
 
-    def solve(self, x: Array) -> Array:
+    def solve(self, x: Float[Array, "... n _"]) -> Float[Array, "... n _"]:
         """S⁻¹ X."""
         inner = self.u.mT @ x
         outside = x - self.u @ inner
@@ -150,7 +150,7 @@ class LikelihoodModes(AbstractModes):
         """Smooth at m = 0 too."""
         return True
 
-    def value(self, eigenvalue: Array, square: Array) -> Array:
+    def value(self, eigenvalue: Numbers, square: Numbers) -> Numbers:
         """The value h = ½ (λ/s − 1 − ln(λ/s)), and ½ ln(s/τ) for λ = 0."""
         xp = namespace(eigenvalue, square, self.tau)
         level = square + self.tau
@@ -161,29 +161,29 @@ class LikelihoodModes(AbstractModes):
         logarithm = xp.where(ratio > 0.5, xp.log1p(xp.where(ratio > 0.5, excess, 0)), xp.log(ratio))
         return (xp.where(positive, excess - logarithm, xp.log1p(square / self.tau))) / 2
 
-    def slope(self, eigenvalue: Array, square: Array) -> Array:
+    def slope(self, eigenvalue: Numbers, square: Numbers) -> Numbers:
         """The slope h' = ½ (1/s − λ/s²)."""
         level = square + self.tau
         return (level - eigenvalue) / (2 * level**2)
 
-    def curvature(self, eigenvalue: Array, square: Array) -> Array:
+    def curvature(self, eigenvalue: Numbers, square: Numbers) -> Numbers:
         """The curvature h'' = λ/s³ − ½/s²."""
         level = square + self.tau
         return (eigenvalue - level / 2) / level**3
 
-    def coupling(self, first: Array, second: Array, first_square: Array, second_square: Array) -> Array:
+    def coupling(self, first: Numbers, second: Numbers, first_square: Numbers, second_square: Numbers) -> Numbers:
         """The coupling q = (½ (λ_i/s_i + λ_j/s_j) − ½) / (s_i s_j)."""
         a, b = first_square + self.tau, second_square + self.tau
         return (first / a + second / b - 1) / (2 * a * b)
 
-    def used(self, eigenvalue: Array) -> Array:
+    def used(self, eigenvalue: Numbers) -> Numbers:
         """A used mode rests at m* = λ − τ."""
         return eigenvalue - self.tau
 
-    def threshold(self) -> Array:
+    def threshold(self) -> Float[Array, ""] | float:
         """Modes must exceed τ."""
         return self.tau
 
-    def exchange(self, outside: Array, inside: Array) -> Array:
+    def exchange(self, outside: Numbers, inside: Numbers) -> Numbers:
         """The Hessian eigenvalue (λ_j − λ_i) / (τ λ_j)."""
         return (inside - outside) / (self.tau * inside)

@@ -18,12 +18,12 @@ from deepbures.model._modes import AbstractModes
 from deepbures.model._target import Target
 
 
-def inner_product(a: Array, b: Array) -> Array:
+def inner_product(a: Float[Array, "... n m"], b: Float[Array, "... n m"]) -> Float[Array, "..."]:
     """⟨A, B⟩ = tr(AᵀB)."""
     return (a * b).sum((-2, -1))
 
 
-def _check_shape(w: Array, target: Target, name: str = "w") -> Array:
+def _check_shape(w: ArrayLike, target: Target, name: str = "w") -> Float[Array, "... n m"]:
     check_target(target)
     array = as_array(w, name)
     if array.ndim < 2 or array.shape[-2] != target.dim:
@@ -42,7 +42,7 @@ def _is_compiled(known: Any, target: Target) -> bool:
 # JAX's own chain rule ties the functions below together: differentiating the value calls the gradient, differentiating
 # the gradient calls the Hessian-vector product. No eigenvector is differentiated.
 @eqx.filter_custom_jvp
-def _value(w: Array, *, target: Target, loss: "AbstractLoss") -> Array:
+def _value(w: Float[Array, "... n m"], *, target: Target, loss: "AbstractLoss") -> Float[Array, "..."]:
     return loss._value(w, target)
 
 
@@ -56,7 +56,7 @@ def _value_jvp(primals: Any, tangents: Any, *, target: Target, loss: "AbstractLo
 
 
 @eqx.filter_custom_jvp
-def _gradient(w: Array, *, target: Target, loss: "AbstractLoss") -> Array:
+def _gradient(w: Float[Array, "... n m"], *, target: Target, loss: "AbstractLoss") -> Float[Array, "... n m"]:
     return loss._gradient(w, target)
 
 
@@ -136,7 +136,7 @@ class AbstractLoss(eqx.Module):
             return call_compiled("_hvp", self, target, (w, direction))
         return self._hvp(jnp.asarray(w), target, jnp.asarray(direction))
 
-    def _checked(self, w: Array, target: Target) -> Array:
+    def _checked(self, w: ArrayLike, target: Target) -> Float[Array, "... n m"]:
         w = _check_shape(w, target)
         self._check_target(target)
         return w
@@ -176,11 +176,13 @@ class AbstractLoss(eqx.Module):
         """The scalar functions of a landscape that is known in closed form; None where it is not."""
         return None
 
-    def _excess(self, w: Array, target: Target, rank: int, minimal_value: Array) -> Array:
+    def _excess(
+        self, w: Float[Array, "n m"], target: Target, rank: int, minimal_value: Float[Array, ""] | float
+    ) -> Float[Array, ""] | float:
         """L(W) − L* for W of rank at most `rank`, L* the least loss of that rank; see `Problem.excess`."""
         return self._value(w, target) - minimal_value
 
-    def _resolution(self, target: Target, value: Array) -> tuple[Array, int]:
+    def _resolution(self, target: Target, value: Float[Array, ""] | float) -> tuple[Float[Array, ""] | float, int]:
         """A size S and a power p: with operands right to a relative r, an excess of S r^p may be rounding."""
         return target.trace + value, 1
 

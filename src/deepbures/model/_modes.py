@@ -22,7 +22,10 @@ from typing import ClassVar
 
 import equinox as eqx
 
-from deepbures._types import Array
+from deepbures._types import Array, Float
+
+Numbers = Float[Array, "..."]
+"""Of one mode or many: functions work entry by entry."""
 
 
 class AbstractModes(eqx.Module):
@@ -54,41 +57,41 @@ class AbstractModes(eqx.Module):
         """Whether h'(λ, 0) is finite, so that points of every rank are points of a smooth function."""
 
     @abstractmethod
-    def value(self, eigenvalue: Array, square: Array) -> Array:
+    def value(self, eigenvalue: Numbers, square: Numbers) -> Numbers:
         """What a mode adds to the loss, h(λ, m)."""
 
     @abstractmethod
-    def slope(self, eigenvalue: Array, square: Array) -> Array:
+    def slope(self, eigenvalue: Numbers, square: Numbers) -> Numbers:
         """The derivative h'(λ, m) in m."""
 
     @abstractmethod
-    def curvature(self, eigenvalue: Array, square: Array) -> Array:
+    def curvature(self, eigenvalue: Numbers, square: Numbers) -> Numbers:
         """The second derivative h''(λ, m) in m."""
 
     @abstractmethod
-    def coupling(self, first: Array, second: Array, first_square: Array, second_square: Array) -> Array:
+    def coupling(self, first: Numbers, second: Numbers, first_square: Numbers, second_square: Numbers) -> Numbers:
         """The second derivative q(λ_i, λ_j, m_i, m_j) in the direction (e_i e_jᵀ + e_j e_iᵀ)/√2.
 
         It is that of the loss as a function of W Wᵀ, where this and Σ0 are diagonal. For equal modes it is h''.
         """
 
     @abstractmethod
-    def used(self, eigenvalue: Array) -> Array:
+    def used(self, eigenvalue: Numbers) -> Numbers:
         """The eigenvalue m*(λ) of W Wᵀ at which a mode above the threshold rests."""
 
     @abstractmethod
-    def threshold(self) -> Array:
+    def threshold(self) -> Float[Array, ""] | float:
         """The level that the eigenvalue of a mode must exceed to be used: m*(λ) > 0 iff λ is above it."""
 
-    def cost(self, eigenvalue: Array) -> Array:
+    def cost(self, eigenvalue: Numbers) -> Numbers:
         """What a mode adds to the loss while it is not used, h(λ, 0)."""
         return self.value(eigenvalue, 0 * eigenvalue)
 
-    def rest(self, eigenvalue: Array) -> Array:
+    def rest(self, eigenvalue: Numbers) -> Numbers:
         """What a mode adds to the loss while it is used, h(λ, m*)."""
         return self.value(eigenvalue, self.used(eigenvalue))
 
-    def exchange(self, outside: Array, inside: Array) -> Array:
+    def exchange(self, outside: Numbers, inside: Numbers) -> Numbers:
         """Hessian eigenvalue towards mode i ∉ J in the place of j ∈ J."""
         square = self.used(inside)
         nothing = 0 * (outside + inside)
@@ -96,16 +99,16 @@ class AbstractModes(eqx.Module):
             outside + nothing, inside + nothing, nothing, square + nothing
         )
 
-    def pair(self, first: Array, second: Array) -> Array:
+    def pair(self, first: Numbers, second: Numbers) -> Numbers:
         """Hessian eigenvalue of the symmetric combination of two modes in J; of a mode with itself, of its scale."""
         a, b = self.used(first), self.used(second)
         return 2 * (a + b) * self.coupling(first, second, a, b)
 
-    def scale(self, inside: Array) -> Array:
+    def scale(self, inside: Numbers) -> Numbers:
         """Hessian eigenvalue of the scale of a mode in J."""
         square = self.used(inside)
         return 4 * square * self.curvature(inside, square)
 
-    def null(self, outside: Array) -> Array:
+    def null(self, outside: Numbers) -> Numbers:
         """Hessian eigenvalue of adding mode i ∉ J in a column of its own."""
         return 2 * self.slope(outside, 0 * outside)

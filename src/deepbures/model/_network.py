@@ -13,7 +13,7 @@ import numpy as np
 
 from deepbures._checks import as_array, check_finite, check_integer, check_matrix, check_number
 from deepbures._precision import any_traced, is_tracer, numpy_in_numpy_out
-from deepbures._types import Array
+from deepbures._types import Array, ArrayLike, Float
 from deepbures.linalg import namespace, transpose
 from deepbures.model._random import as_key
 
@@ -21,7 +21,7 @@ _NOISE_STREAM = 0x6E6F6973
 """Folded into the key of a sample for its noise: draws of the latent variables are the same with and without."""
 
 
-def multiply_layers(weights: Sequence[Array]) -> Array:
+def multiply_layers(weights: Sequence[Float[Array, "... _ _"]]) -> Float[Array, "... n m"]:
     """The end-to-end matrix W_N ⋯ W_1, from the narrow (latent) side."""
     product = weights[0]
     for weight in weights[1:]:
@@ -60,10 +60,10 @@ class DeepLinearNetwork(eqx.Module):
     (4, 3)
     """
 
-    weights: tuple[Array, ...]
-    mean: Array | None = None
+    weights: tuple[Float[Array, "... _ _"], ...]
+    mean: Float[Array, "... n"] | None = None
 
-    def __init__(self, weights: Sequence[Array], mean: Array | None = None) -> None:
+    def __init__(self, weights: Sequence[ArrayLike], mean: ArrayLike | None = None) -> None:
         if isinstance(weights, (str, bytes)) or not isinstance(weights, Sequence):
             raise TypeError(f"weights must be a list of matrices, W_1 first, but a {type(weights).__name__} was given.")
         if len(weights) == 0:
@@ -122,18 +122,18 @@ class DeepLinearNetwork(eqx.Module):
         return tuple(self.weights[0].shape[:-2])
 
     @property
-    def end_to_end(self) -> Array:
+    def end_to_end(self) -> Float[Array, "... n m"]:
         """The product W = W_N ⋯ W_1, of shape (n, m)."""
         return multiply_layers(self.weights)
 
-    def conserved_quantities(self) -> tuple[Array, ...]:
+    def conserved_quantities(self) -> tuple[Float[Array, "... _ _"], ...]:
         """W_{l+1}ᵀ W_{l+1} − W_l W_lᵀ for l = 1..N−1: what gradient flow conserves (empty for depth 1)."""
         return tuple(
             transpose(above) @ above - below @ transpose(below)
             for below, above in zip(self.weights[:-1], self.weights[1:], strict=True)
         )
 
-    def balancedness_gap(self) -> Array:
+    def balancedness_gap(self) -> Float[Array, "..."]:
         """max_l ‖W_{l+1}ᵀ W_{l+1} − W_l W_lᵀ‖ (Frobenius): zero iff the network is balanced, or has depth 1.
 
         Examples
@@ -149,7 +149,7 @@ class DeepLinearNetwork(eqx.Module):
             return xp.zeros(self.batch_shape, self.weights[0].dtype)
         return xp.stack(gaps).max(0)
 
-    def __call__(self, z: Array) -> Array:
+    def __call__(self, z: ArrayLike) -> Float[Array, "... {self.dim}"]:
         """Outputs x = W z + mean for latent vectors z in rows, (…, m) ↦ (…, n).
 
         A batch of networks takes z of shape (…, rows, m), whose leading dimensions broadcast against those of the
@@ -184,7 +184,7 @@ class DeepLinearNetwork(eqx.Module):
         return x + mean.reshape((1,) * (x.ndim - mean.ndim) + mean.shape)
 
     @numpy_in_numpy_out
-    def sample(self, key: Any, num: int, *, noise_variance: Any = 0.0) -> Array:
+    def sample(self, key: Any, num: int, *, noise_variance: Any = 0.0) -> Float[Array, "{num} {self.dim}"]:
         """Draw `num` outputs, in rows: (num, n), from N(mean, W Wᵀ + noise_variance I).
 
         The Bures-Wasserstein loss smoothed by τ is that of N(mean, W Wᵀ + τ I): draws from what was fitted with
@@ -233,7 +233,7 @@ class DeepLinearNetwork(eqx.Module):
             draws = draws + jnp.sqrt(jnp.asarray(noise_variance, dtype)) * noise
         return draws if self.mean is None else draws + jnp.asarray(self.mean)[None, :]
 
-    def save(self, path: str | Path, *, beside: Mapping[str, Array] | None = None) -> None:
+    def save(self, path: str | Path, *, beside: Mapping[str, ArrayLike] | None = None) -> None:
         """Write the network to an .npz file (arrays ``weight_1`` … ``weight_N`` and ``mean``), without pickle.
 
         Parameters

@@ -7,7 +7,7 @@ import numpy as np
 
 from deepbures._checks import check_integer
 from deepbures._precision import numpy_in_numpy_out
-from deepbures._types import Array
+from deepbures._types import Array, Float
 from deepbures.linalg import haar_orthogonal
 
 
@@ -24,7 +24,7 @@ def as_key(key: Any) -> Any:
     return jax.random.key(check_integer(key, "key", 0, 2**63 - 1))
 
 
-def random_orthogonal(key: Any, n: int, dtype: Any, jax_array: bool = False) -> Array:
+def random_orthogonal(key: Any, n: int, dtype: Any, jax_array: bool = False) -> Float[Array, "{n} {n}"]:
     """A random orthogonal n×n matrix, uniform (Haar)."""
     draw = numpy_in_numpy_out(lambda key: haar_orthogonal(as_key(key), n, n, dtype))
     return jax.numpy.asarray(draw(key)) if jax_array else draw(key)

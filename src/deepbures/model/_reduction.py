@@ -10,21 +10,21 @@ from typing import Any
 import numpy as np
 
 from deepbures._precision import is_tracer
-from deepbures._types import Array, Floats
+from deepbures._types import Array, Float, Float64, Shaped
 from deepbures.linalg import namespace, svd_noise, transpose, triangle, without_noise
 from deepbures.metric import Moments, moments_of
 
 _ROWS_PER_BLOCK = 16_384
 
 
-def eigenpairs_of_matrix(s: Array) -> tuple[Array, Array]:
+def eigenpairs_of_matrix(s: Float[Array, "... n n"]) -> tuple[Float[Array, "... n"], Float[Array, "... n n"]]:
     """Eigenvalues of symmetric matrices (..., n, n), descending, and their eigenvectors in columns."""
     xp, matrix = _in_double(s)
     values, vectors = xp.linalg.eigh(matrix / 2 + transpose(matrix) / 2)
     return values[..., ::-1], vectors[..., :, ::-1]
 
 
-def eigenpairs_of_factor(f: Array) -> tuple[Array, Array]:
+def eigenpairs_of_factor(f: Float[Array, "... n r"]) -> tuple[Float[Array, "... k"], Float[Array, "... n k"]]:
     """The min(n, r) eigenvalues of F Fᵀ, descending, and their eigenvectors, for a factor F (..., n, r)."""
     xp, factor = _in_double(f)
     n, r = f.shape[-2:]
@@ -34,7 +34,9 @@ def eigenpairs_of_factor(f: Array) -> tuple[Array, Array]:
     return _squares(without_noise(s, svd_noise(n, r) * float(np.finfo(s.dtype).eps)), f.dtype), u
 
 
-def eigenpairs_of_samples(x: Array, dtype: Any) -> tuple[Array, Array, Array]:
+def eigenpairs_of_samples(
+    x: Shaped[Array, "N n"], dtype: Any
+) -> tuple[Float[Array, "n"], Float[Array, "k"], Float[Array, "n k"]]:
     """Mean (n,), and the at most min(N, n) eigenvalues, descending, and eigenvectors of the covariance of samples.
 
     `dtype` is what the results are rounded to in the end.
@@ -44,7 +46,7 @@ def eigenpairs_of_samples(x: Array, dtype: Any) -> tuple[Array, Array, Array]:
     return moments.mean, _squares(deviations, dtype), axes
 
 
-def in_range(eigenvalues: Array) -> Array:
+def in_range(eigenvalues: Float[Array, "... k"]) -> Float[Array, "... k"]:
     """The eigenvalues, after a check that their sum has not overflowed."""
     if not is_tracer(eigenvalues):
         with np.errstate(over="ignore"):
@@ -58,7 +60,7 @@ def _out_of_range(dtype: Any) -> ValueError:
     return ValueError(f"The variance of the target is beyond the range of {np.dtype(dtype)}: scale the data down.")
 
 
-def _squares(deviations: Array, dtype: Any) -> Array:
+def _squares(deviations: Float[Array, "... k"], dtype: Any) -> Float[Array, "... k"]:
     """Eigenvalues λ from their roots, descending, in a dtype that may not hold all of them: then an error says so."""
     with np.errstate(over="ignore", under="ignore"):
         values = (deviations**2).astype(dtype)
@@ -70,16 +72,16 @@ def _squares(deviations: Array, dtype: Any) -> Array:
     return in_range(values)
 
 
-def _in_double(x: Array) -> tuple[Any, Array]:
+def _in_double(x: Float[Array, "... n m"]) -> tuple[Any, Float[Array, "... n m"]]:
     """The namespace to compute in, and the array in it."""
     return (namespace(x), x) if is_tracer(x) else (np, _double(x))
 
 
-def _double(x: Array) -> Floats:
+def _double(x: Float[Array, "... n m"]) -> Float64[Array, "... n m"]:
     return np.asarray(x, np.float64)
 
 
-def _triangle_of(rows: Floats) -> Floats:
+def _triangle_of(rows: Float64[Array, "... m n"]) -> Float64[Array, "... _ n"]:
     """R with RᵀR = XᵀX for a matrix X of many rows, a block of them at a time."""
     reduced = rows[..., :0, :]
     for start in range(0, rows.shape[-2], _ROWS_PER_BLOCK):

@@ -10,7 +10,7 @@ import numpy as np
 from deepbures._arrays import is_read_by_blocks, refuse_other_order
 from deepbures._checks import as_array, check_finite, check_integer, check_matrix, check_number, rounding
 from deepbures._precision import is_tracer, numpy_in_numpy_out, times_power_of_two
-from deepbures._types import Array
+from deepbures._types import Array, ArrayLike, Float, Shaped
 from deepbures.linalg import namespace, without_noise
 from deepbures.metric import check_eigenvalues, checked_covariances
 from deepbures.model._covariance import (
@@ -64,7 +64,7 @@ class Target(eqx.Module):
     (4, True)
     """
 
-    mean: Array
+    mean: Float[Array, "... n"]
     covariance: AbstractCovariance
 
     # ------------------------------------------------------------------ what a target answers
@@ -80,16 +80,16 @@ class Target(eqx.Module):
         return np.dtype(self.mean.dtype)
 
     @property
-    def trace(self) -> Array:
+    def trace(self) -> Float[Array, "..."]:
         """Total variance tr Σ0."""
         return self.covariance.trace
 
     @numpy_in_numpy_out
-    def matmul(self, w: Array) -> Array:
+    def matmul(self, w: ArrayLike) -> Float[Array, "... n m"]:
         """The product Σ0 w, for w of shape (n, m)."""
         return self.covariance.matmul(w)
 
-    def factor(self) -> Array:
+    def factor(self) -> Float[Array, "... n r"]:
         """The factor F = Ω diag(λ − floor)^½ (n, r), so that Σ0 = F Fᵀ + floor·I.
 
         Raises
@@ -105,7 +105,7 @@ class Target(eqx.Module):
             )
         return factor
 
-    def spectrum(self, k: int) -> tuple[Array, Array]:
+    def spectrum(self, k: int) -> tuple[Float[Array, "... {k}"], Float[Array, "... {self.dim} {k}"]]:
         """The k largest eigenvalues (k,), descending, and their orthonormal eigenvectors (n, k).
 
         Targets known through products are answered by a truncated solver (Lanczos), never by a full
@@ -119,7 +119,7 @@ class Target(eqx.Module):
         return self.covariance.spectrum(check_integer(k, "k", 1, self.dim, why=" (the dimension of the target)"))
 
     @property
-    def eigenvalues(self) -> Array | None:
+    def eigenvalues(self) -> Float[Array, "... n"] | None:
         """All n eigenvalues of Σ0, descending; None for a target known through products only."""
         return self.covariance.eigenvalues()
 
@@ -130,7 +130,9 @@ class Target(eqx.Module):
     # ------------------------------------------------------------------ constructors
 
     @classmethod
-    def from_covariance(cls, covariance: Array, *, mean: Array | None = None, rtol: float | None = None) -> "Target":
+    def from_covariance(
+        cls, covariance: ArrayLike, *, mean: ArrayLike | None = None, rtol: float | None = None
+    ) -> "Target":
         """A target from its covariance matrix.
 
         Matrices up to 1024×1024 are decomposed once; larger ones are kept as they are and used through products.
@@ -183,7 +185,9 @@ class Target(eqx.Module):
         return cls(location, SpectralCovariance(_like(s, vectors), in_range(kept)))
 
     @classmethod
-    def from_factor(cls, factor: Array, floor: float | Array = 0.0, *, mean: Array | None = None) -> "Target":
+    def from_factor(
+        cls, factor: ArrayLike, floor: float | ArrayLike = 0.0, *, mean: ArrayLike | None = None
+    ) -> "Target":
         """A target from a factor: Σ0 = F Fᵀ + floor·I (a spiked covariance where floor > 0). Never forms n×n.
 
         Parameters
@@ -222,7 +226,7 @@ class Target(eqx.Module):
         return cls(location, SpectralCovariance(u, values + level[..., None], level))
 
     @classmethod
-    def from_samples(cls, samples: Array) -> "Target":
+    def from_samples(cls, samples: ArrayLike) -> "Target":
         """The Gaussian with the mean and the covariance (1/N moments) of samples.
 
         The centered data are a factor, F = Xᵀ/√N. They are reduced by orthogonal transformations only (blocks of
@@ -266,7 +270,7 @@ class Target(eqx.Module):
 
     @classmethod
     def from_spectrum(
-        cls, eigenvalues: Array, basis: Array | None = None, key: Any = None, *, mean: Array | None = None
+        cls, eigenvalues: ArrayLike, basis: ArrayLike | None = None, key: Any = None, *, mean: ArrayLike | None = None
     ) -> "Target":
         """A target with given eigenvalues.
 
@@ -322,7 +326,7 @@ class Target(eqx.Module):
 
     @classmethod
     def from_operator(
-        cls, matmul: Callable[[Array], Array], dim: int, trace: float | Array, *, mean: Array | None = None
+        cls, matmul: Callable[[Array], Array], dim: int, trace: float | ArrayLike, *, mean: ArrayLike | None = None
     ) -> "Target":
         """A target known only through the product with its covariance.
 
@@ -364,18 +368,18 @@ class Target(eqx.Module):
         return cls(_mean(mean, (n,), total), OperatorCovariance(operator, total, n, is_on_host))
 
 
-def samples_of(given: Any, name: str) -> Array:
+def samples_of(given: ArrayLike, name: str) -> Shaped[Array, "..."]:
     """An array as it is given where that holds numbers, in memory or in a file: it is never converted whole."""
     return given if is_read_by_blocks(given) else as_array(given, name)
 
 
-def _like(array: Array, result: Array) -> Array:
+def _like(array: Float[Array, "..."], result: Float[Array, "..."]) -> Float[Array, "..."]:
     """A result as an array of the library and dtype of the one that it comes from."""
     with np.errstate(over="ignore"):  # found by `in_range`
         return namespace(array).asarray(result, dtype=array.dtype)
 
 
-def _mean(mean: Array | None, shape: tuple[int, ...], like: Array) -> Array:
+def _mean(mean: ArrayLike | None, shape: tuple[int, ...], like: Float[Array, "..."]) -> Float[Array, "..."]:
     if mean is None:
         return namespace(like).zeros(shape, like.dtype)
     location = as_array(mean, "mean")

@@ -5,12 +5,12 @@ import scipy.linalg
 
 from deepbures._checks import rounding
 from deepbures._precision import is_tracer
-from deepbures._types import Array
+from deepbures._types import Array, Float
 from deepbures.linalg import seeded_eigsh
 from deepbures.metric import check_eigenvalues
 
 
-def check_no_negative_eigenvalue(s: np.ndarray) -> None:
+def check_no_negative_eigenvalue(s: Float[Array, "n n"]) -> None:
     """Refuse a large matrix that a Cholesky factorization, shifted by what is rounding, finds indefinite."""
     shifted, tolerance = s.copy(), rounding(s.dtype, len(s))
     scale = float(np.abs(s).max())
@@ -23,7 +23,7 @@ def check_no_negative_eigenvalue(s: np.ndarray) -> None:
         check_eigenvalues(lowest[0], s, tolerance, "covariance")
 
 
-def check_orthonormal(basis: Array) -> None:
+def check_orthonormal(basis: Float[Array, "... n r"]) -> None:
     """Refuse columns that are not orthonormal to rounding (where the values can be looked at)."""
     if is_tracer(basis):
         return
