@@ -41,8 +41,8 @@ def test_the_rooms_load_no_optional_dependency(room):
     assert loaded_after(f"import deepbures.{room}") & (OPTIONAL | {"typer", "rich"}) == set()
 
 
-def test_the_metric_loads_no_jax():
-    assert loaded_after("import deepbures.metric") & {"jax", "jaxlib"} == set()
+def test_the_metric_loads_neither_jax_nor_the_notation_of_shapes():
+    assert loaded_after("import deepbures.metric") & {"jax", "jaxlib", "jaxtyping"} == set()
 
 
 @pytest.mark.parametrize("module", ["deepbures.cli", "deepbures.datasets"])
@@ -143,6 +143,10 @@ def lines_of_code(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     documentation = function.body[0] if ast.get_docstring(function) is not None else None
     without = 0 if documentation is None else documentation.end_lineno - documentation.lineno + 1
     return function.end_lineno - function.lineno + 1 - without
+
+
+def test_arrays_in_annotations_come_from_one_module():
+    assert [name for name, source in sources() if re.search(r"^Array = Any$", source, re.MULTILINE)] == ["_types.py"]
 
 
 def test_no_file_outgrows_four_hundred_lines():

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepbures._checks import check_integer, check_number
+from deepbures._types import Floats
 from deepbures.datasets import load_dataset
 from deepbures.experiments._hessian_parts import BlowUp, Curvatures, Models, Paths
 from deepbures.experiments._hessian_record import DIRECTIONS, LOSSES, ORDERS, Hessians
@@ -23,9 +24,6 @@ from deepbures.landscape import (
     quadratic_model,
 )
 from deepbures.model import AbstractLoss, BuresWasserstein, DeepLinearNetwork, Frobenius, Target, balanced_network
-
-Array = Any
-Floats = NDArray[np.float64]
 
 # Targets in one piece of work, a second or two; and how many targets are looked at beyond their closed forms.
 _BLOCK = 10

@@ -1,18 +1,15 @@
 """The Cholesky factor of a covariance that is safely positive definite."""
 
-from typing import Any
-
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 from scipy import linalg
 
+from deepbures._types import Array, Inexact
 from deepbures.metric._libraries import is_traced
 from deepbures.metric._validation import rounding
 
-Array = Any
 
-
-def cholesky_factor(a: Array) -> Array | None:
+def cholesky_factor(a: Inexact[Array, "... n n"]) -> Inexact[Array, "... n n"] | None:
     """Lower-triangular L with L Lᴴ = A, or None if a matrix of the stack is not safely positive definite.
 
     The squared pivot L_ii², relative to A_ii, is the fraction of the variance of feature i that the features before it

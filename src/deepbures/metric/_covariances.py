@@ -1,11 +1,11 @@
 """The distance of two covariances that are given as matrices, and the optimal map from one to the other."""
 
 import dataclasses
-from typing import Any
 
 from array_api_compat import array_namespace
 
 from deepbures._arrays import refuse_other_order
+from deepbures._types import Array
 from deepbures.linalg import adjoint, nonzero, squared_procrustes_distance
 from deepbures.metric._cholesky import cholesky_factor
 from deepbures.metric._factors import NO_CANCELLATION, column_lengths, graded
@@ -25,8 +25,6 @@ from deepbures.metric._validation import (
     largest_entry,
     rounding,
 )
-
-Array = Any
 
 # The least ratio of eigenvalues of Lᴴ B L, or of singular values of Fᴴ G, for their vectors to be used: with these they
 # lose three digits, or no more than by rounding the covariances. Below it the factors are graded.

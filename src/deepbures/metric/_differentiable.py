@@ -2,16 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 from array_api_compat import array_namespace
 
+from deepbures._types import Array
 from deepbures.metric._kernel import Kernel
 from deepbures.metric._rules import distance
 from deepbures.metric._scaling import plain
 from deepbures.metric._validation import align, check_finite, check_matrices, floating_arrays
-
-Array = Any
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,11 +16,11 @@ keeps that: the distance is right to about eps · scale at any condition number.
 """
 
 import dataclasses
-from typing import Any
 
 from array_api_compat import array_namespace
 
 from deepbures._arrays import refuse_other_order
+from deepbures._types import Array
 from deepbures.linalg import adjoint, nonzero, polar_derivative, squared_norm, squared_procrustes_distance
 from deepbures.metric._libraries import is_traced
 from deepbures.metric._nuclear import trace_form
@@ -35,8 +35,6 @@ from deepbures.metric._validation import (
     check_same_dimension,
     floating_arrays,
 )
-
-Array = Any
 
 # The trace formula loses a factor (tr A + tr C) / B² of its relative accuracy to cancellation: at most ten.
 NO_CANCELLATION = 0.1

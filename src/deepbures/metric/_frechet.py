@@ -1,10 +1,9 @@
 """The Fréchet distance: Bures-Wasserstein with means, from samples or from moments."""
 
-from typing import Any
-
 from array_api_compat import array_namespace
 
 from deepbures._arrays import refuse_other_order
+from deepbures._types import Array
 from deepbures.linalg import squared_norm
 from deepbures.metric._covariances import CovarianceKernel
 from deepbures.metric._factors import FACTORS
@@ -21,8 +20,6 @@ from deepbures.metric._validation import (
     check_same_dimension,
     floating_arrays,
 )
-
-Array = Any
 
 
 def squared_frechet_distance(x: Array, y: Array, *, unbiased: bool = False) -> Array:

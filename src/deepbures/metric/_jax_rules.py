@@ -11,14 +11,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from deepbures.metric._kernel import THIRD_DERIVATIVE, Kernel
+from deepbures._types import Array, Float
+from deepbures.metric._kernel import THIRD_DERIVATIVE, First, Kernel, Second
 
-Array = Any
 Decomposition = tuple[Array, ...]
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def distance(kernel: Kernel, x: Array, y: Array) -> Array:
+def distance(kernel: Kernel, x: First, y: Second) -> Float[Array, "..."]:
     """D(x, y)."""
     return kernel.value_alone(x, y)
 
@@ -29,13 +29,13 @@ def _distance_jvp(kernel: Kernel, primals: Any, tangents: Any) -> Any:
     return _value(kernel, *primals, *pieces), _differential(kernel, primals, tangents, pieces)
 
 
-def gradient(kernel: Kernel, x: Array, y: Array) -> Array:
+def gradient(kernel: Kernel, x: First, y: Second) -> Array:
     """∂D/∂x."""
     return _gradient(kernel, 0, x, y, *_decompose(kernel, x, y))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _decompose(kernel: Kernel, x: Array, y: Array) -> Decomposition:
+def _decompose(kernel: Kernel, x: First, y: Second) -> Decomposition:
     return kernel.decompose(x, y)
 
 
@@ -47,7 +47,7 @@ def _decompose_jvp(kernel: Kernel, primals: Any, tangents: Any) -> Any:
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _value(kernel: Kernel, x: Array, y: Array, *pieces: Array) -> Array:
+def _value(kernel: Kernel, x: First, y: Second, *pieces: Array) -> Float[Array, "..."]:
     return kernel.value(x, y, pieces)
 
 
@@ -57,7 +57,7 @@ def _value_jvp(kernel: Kernel, primals: Any, tangents: Any) -> Any:
     return _value(kernel, *primals), _differential(kernel, (x, y), tangents[:2], tuple(pieces))
 
 
-def _differential(kernel: Kernel, primals: Any, tangents: Any, pieces: Decomposition) -> Array:
+def _differential(kernel: Kernel, primals: Any, tangents: Any, pieces: Decomposition) -> Float[Array, "..."]:
     """The differential Re⟨∂D/∂x, dx⟩ + Re⟨∂D/∂y, dy⟩, leaving out what stands still."""
     x, y = primals
     total = jnp.zeros(jnp.broadcast_shapes(x.shape[:-2], y.shape[:-2]), jnp.real(x).dtype)
@@ -69,7 +69,7 @@ def _differential(kernel: Kernel, primals: Any, tangents: Any, pieces: Decomposi
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def _gradient(kernel: Kernel, which: int, x: Array, y: Array, *pieces: Array) -> Array:
+def _gradient(kernel: Kernel, which: int, x: First, y: Second, *pieces: Array) -> Array:
     return kernel.gradient(which, x, y, pieces)
 
 

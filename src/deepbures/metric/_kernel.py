@@ -4,9 +4,12 @@ The derivative rules of JAX and PyTorch are written once, over this interface.
 """
 
 from abc import ABC, abstractmethod
-from typing import Any
 
-Array = Any
+from deepbures._types import Array, Float, Inexact
+
+First = Inexact[Array, "... m n"]
+Second = Inexact[Array, "... p q"]
+"""The two arguments of a distance, and what has their shapes: gradients and directions."""
 
 THIRD_DERIVATIVE = (
     "Distances have first and second derivatives; a third one was asked for. Differentiate twice at most, or take "
@@ -48,7 +51,7 @@ class Kernel(ABC):
     """
 
     @abstractmethod
-    def decompose(self, x: Array, y: Array) -> tuple[Array, ...]:
+    def decompose(self, x: First, y: Second) -> tuple[Array, ...]:
         """What value and derivatives are put together from.
 
         Parameters
@@ -65,25 +68,25 @@ class Kernel(ABC):
         """
 
     @abstractmethod
-    def value(self, x: Array, y: Array, pieces: tuple[Array, ...]) -> Array:
+    def value(self, x: First, y: Second, pieces: tuple[Array, ...]) -> Float[Array, "..."]:
         """D(x, y), of shape (...) and real."""
 
     @abstractmethod
-    def gradient(self, which: int, x: Array, y: Array, pieces: tuple[Array, ...]) -> Array:
+    def gradient(self, which: int, x: First, y: Second, pieces: tuple[Array, ...]) -> Array:
         """∂D/∂x if `which` is 0, ∂D/∂y if it is 1."""
 
     @abstractmethod
     def hessian_product(
-        self, x: Array, y: Array, pieces: tuple[Array, ...], dx: Array, dy: Array
-    ) -> tuple[Array, Array]:
+        self, x: First, y: Second, pieces: tuple[Array, ...], dx: First, dy: Second
+    ) -> tuple[First, Second]:
         """The derivatives of ∂D/∂x and of ∂D/∂y in a direction (dx, dy), in which they are linear."""
 
-    def value_alone(self, x: Array, y: Array) -> Array:
+    def value_alone(self, x: First, y: Second) -> Float[Array, "..."]:
         """D(x, y) where no derivative is asked for: the cheapest way that is accurate, if there is a cheaper one."""
         return self.value(x, y, self.decompose(x, y))
 
     def adjoint_product(
-        self, x: Array, y: Array, pieces: tuple[Array, ...], px: Array, py: Array
-    ) -> tuple[Array, Array]:
+        self, x: First, y: Second, pieces: tuple[Array, ...], px: First, py: Second
+    ) -> tuple[First, Second]:
         """The adjoint of `hessian_product`: the same, as the Hessian is symmetric."""
         return self.hessian_product(x, y, pieces, px, py)

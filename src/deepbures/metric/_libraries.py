@@ -7,7 +7,7 @@ from typing import Any
 
 from array_api_compat import device
 
-Array = Any
+from deepbures._types import Array
 
 
 def is_jax(array: Array) -> bool:

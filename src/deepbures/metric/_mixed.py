@@ -7,6 +7,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from deepbures._arrays import refuse_other_order
+from deepbures._types import Array
 from deepbures.linalg import adjoint, rank_size, squared_norm, squared_procrustes_distance
 from deepbures.metric._covariances import graded_factor
 from deepbures.metric._factors import NO_CANCELLATION
@@ -25,8 +26,6 @@ from deepbures.metric._validation import (
     not_hermitian,
     rounding,
 )
-
-Array = Any
 
 
 def squared_bures_wasserstein_mixed(a: Array, g: Array, *, rtol: float | None = None) -> Array:

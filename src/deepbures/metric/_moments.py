@@ -24,10 +24,9 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from deepbures._arrays import as_numpy_array, first_in_other_order, is_read_by_blocks, labels_of, refuse_rounded
+from deepbures._types import Array
 from deepbures.linalg import adjoint, svd_noise, triangle, without_noise
 from deepbures.metric._libraries import detached
-
-Array = Any
 
 _ROWS_PER_BLOCK = 16_384
 

@@ -1,10 +1,11 @@
 """Covariances out of matrices that are so but for rounding: what is accepted, and what is taken away."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from array_api_compat import array_namespace
 
 from deepbures._arrays import refuse_other_order
+from deepbures._types import Array
 from deepbures.linalg import adjoint
 from deepbures.metric._cholesky import cholesky_factor
 from deepbures.metric._libraries import detached, in_full_precision, is_traced, values_of
@@ -16,8 +17,6 @@ from deepbures.metric._validation import (
     largest_entry,
     tolerance_of,
 )
-
-Array = Any
 
 
 class NearestCovariance(NamedTuple):

@@ -1,14 +1,11 @@
 """Sums of singular values by the cheapest decomposition that has the digits."""
 
-from typing import Any
-
 import numpy as np
 from array_api_compat import array_namespace
 
+from deepbures._types import Array, Bool, Float, Inexact
 from deepbures.linalg import adjoint
 from deepbures.metric._refine import refine
-
-Array = Any
 
 # Below this size the two decompositions cost the same.
 _LARGE = 12
@@ -21,7 +18,9 @@ _SMALL_PIVOT = 1e-9
 _ALLOWED = 100
 
 
-def root_sum(m: Array, total: Array) -> tuple[Array, Array]:
+def root_sum(
+    m: Inexact[Array, "... n n"], total: Float[Array, "..."]
+) -> tuple[Float[Array, "..."], Bool[Array, "..."]]:
     """Total − 2 Σ_i √λ_i for the eigenvalues of a Hermitian M, and where that can be trusted.
 
     Eigenvalues come with an error of a few eps λ_1 each, which the root turns into eps λ_1 / (2 √λ_i): too much for a
@@ -30,7 +29,9 @@ def root_sum(m: Array, total: Array) -> tuple[Array, Array]:
     return root_difference(array_namespace(m).linalg.eigvalsh(m), total)
 
 
-def root_difference(eigenvalues: Array, total: Array) -> tuple[Array, Array]:
+def root_difference(
+    eigenvalues: Float[Array, "... n"], total: Float[Array, "..."]
+) -> tuple[Float[Array, "..."], Bool[Array, "..."]]:
     """The same, for the eigenvalues, ascending."""
     xp = array_namespace(eigenvalues)
     positive = eigenvalues > 0
@@ -40,7 +41,7 @@ def root_difference(eigenvalues: Array, total: Array) -> tuple[Array, Array]:
     return value, xp.all(positive, axis=-1) & (error <= _ALLOWED * value)
 
 
-def trace_form(x: Array, total: Array, *, gram: bool = True) -> Array:
+def trace_form(x: Inexact[Array, "... n m"], total: Float[Array, "..."], *, gram: bool = True) -> Float[Array, "..."]:
     """Value of total − 2‖X‖_* for a stack of matrices that are not traced.
 
     The eigenvalues of the smaller one of Xᴴ X and X Xᴴ cost a third of the singular values of X. `gram` says whether it
@@ -59,7 +60,7 @@ def trace_form(x: Array, total: Array, *, gram: bool = True) -> Array:
     return value
 
 
-def _is_well_conditioned(m: Array) -> bool:
+def _is_well_conditioned(m: Inexact[Array, "... n n"]) -> bool:
     """A guess: a small pivot of a Cholesky factorization means a small eigenvalue, at a fraction of the cost.
 
     Pivots are larger than the smallest eigenvalue, for random matrices by some n.
@@ -73,6 +74,6 @@ def _is_well_conditioned(m: Array) -> bool:
     return bool(xp.all(xp.min(pivots, axis=-1) > _SMALL_PIVOT * m.shape[-1] * xp.max(pivots, axis=-1)))
 
 
-def _singular(x: Array, total: Array) -> Array:
+def _singular(x: Inexact[Array, "... n m"], total: Float[Array, "..."]) -> Float[Array, "..."]:
     xp = array_namespace(x)
     return total - 2 * xp.sum(xp.linalg.svdvals(x), axis=-1)

@@ -3,10 +3,10 @@
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
 
 from array_api_compat import array_namespace
 
+from deepbures._types import Array
 from deepbures.metric._covariances import bures_wasserstein_distance, squared_bures_wasserstein
 from deepbures.metric._factors import bures_wasserstein_distance_factors, squared_bures_wasserstein_factors
 from deepbures.metric._frechet import squared_frechet_distance
@@ -14,7 +14,6 @@ from deepbures.metric._libraries import device_of
 from deepbures.metric._nearest import checked_covariances
 from deepbures.metric._validation import check_finite, check_matrices, floating_arrays
 
-Array = Any
 Distance = Callable[[Array, Array], Array]
 
 # Pairs are computed in blocks of about this many entries (64 MiB in float64).

@@ -5,7 +5,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-Array = Any
+from deepbures._types import Array
 
 
 def refine(

@@ -2,19 +2,18 @@
 
 from typing import Any
 
-from deepbures.metric._kernel import Kernel
+from deepbures._types import Array, Float, Inexact
+from deepbures.metric._kernel import First, Kernel, Second
 from deepbures.metric._libraries import in_full_precision, is_differentiated, is_torch
 
-Array = Any
 
-
-def distance(kernel: Kernel, x: Array, y: Array) -> Array:
+def distance(kernel: Kernel, x: Inexact[Array, "... m n"], y: Inexact[Array, "... p q"]) -> Float[Array, "..."]:
     """D(x, y), differentiable where the library of the arguments differentiates."""
     with in_full_precision(x):
         return _rules(x).distance(kernel, x, y) if is_differentiated(x, y) else kernel.value_alone(x, y)
 
 
-def gradient(kernel: Kernel, x: Array, y: Array) -> Array:
+def gradient(kernel: Kernel, x: First, y: Second) -> Array:
     """∂D/∂x, likewise."""
     with in_full_precision(x):
         if is_differentiated(x, y):

@@ -10,15 +10,14 @@ where neither D nor ∂D/∂x does: the optimal map to a covariance that is larg
 
 import dataclasses
 import functools
-from typing import Any
 
 from array_api_compat import array_namespace
 
+from deepbures._types import Array, Float, Inexact
+from deepbures.metric._kernel import First, Second
 from deepbures.metric._rules import distance
 from deepbures.metric._scaling import common_scale, covariance_scale, divide, is_one, plain, rooted, times_squared
 from deepbures.metric._transport import Decomposition, TransportKernel
-
-Array = Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,28 +27,30 @@ class ScaledKernel(TransportKernel):
     inner: TransportKernel
     covariances: tuple[bool, bool]
 
-    def value_alone(self, x: Array, y: Array) -> Array:
+    def value_alone(self, x: First, y: Second) -> Float[Array, "..."]:
         """s² D(x', y')."""
         scale = self.scale(x, y)
         return times_squared(self.inner.value_alone(*self.scaled(x, y, scale)), scale[..., 0, 0])
 
-    def decompose(self, x: Array, y: Array) -> Decomposition:
+    def decompose(self, x: First, y: Second) -> Decomposition:
         """Those of (x', y'), and s."""
         scale = self.scale(x, y)
         return *self.inner.decompose(*self.scaled(x, y, scale)), scale
 
-    def value(self, x: Array, y: Array, pieces: Decomposition) -> Array:
+    def value(self, x: First, y: Second, pieces: Decomposition) -> Float[Array, "..."]:
         """s² D(x', y') again."""
         *inner, scale = pieces
         return times_squared(self.inner.value(*self.scaled(x, y, scale), tuple(inner)), scale[..., 0, 0])
 
-    def map(self, which: int, x: Array, y: Array, pieces: Decomposition) -> Array:
+    def map(self, which: int, x: First, y: Second, pieces: Decomposition) -> Array:
         """M_x or M_y."""
         *inner, scale = pieces
         value = self.inner.map(which, *self.scaled(x, y, scale), tuple(inner))
         return value if self.covariances[which] or is_one(scale) else scale * value
 
-    def map_derivatives(self, x: Array, y: Array, pieces: Decomposition, dx: Array, dy: Array) -> tuple[Array, Array]:
+    def map_derivatives(
+        self, x: First, y: Second, pieces: Decomposition, dx: First, dy: Second
+    ) -> tuple[First, Second]:
         """S^(2−d) dM_x(x', y')[s^−d dx, s^−e dy] and the same for M_y: linear, so the direction is taken times s."""
         *inner, scale = pieces
         x, y = self.scaled(x, y, scale)
@@ -58,7 +59,7 @@ class ScaledKernel(TransportKernel):
         first, second = (self._once(z, scale, which) for which, z in enumerate(moved))
         return first, second
 
-    def scale(self, x: Array, y: Array) -> Array:
+    def scale(self, x: First, y: Second) -> Float[Array, "... 1 1"]:
         """The power of two s, per pair of matrices: shape (..., 1, 1)."""
         kinds = self._kinds(x, y)
         covariances, factors = ([z for z, kind in kinds if kind is wanted] for wanted in (True, False))
@@ -67,26 +68,28 @@ class ScaledKernel(TransportKernel):
         ]
         return functools.reduce(array_namespace(x, y).maximum, scales)
 
-    def scaled(self, x: Array, y: Array, scale: Array) -> tuple[Array, Array]:
+    def scaled(self, x: First, y: Second, scale: Float[Array, "... 1 1"]) -> tuple[First, Second]:
         """X' and y'."""
         if is_one(scale):
             return x, y
         first, second = (divide(z, scale) if is_covariance else z / scale for z, is_covariance in self._kinds(x, y))
         return first, second
 
-    def _kinds(self, x: Array, y: Array) -> tuple[tuple[Array, bool], tuple[Array, bool]]:
+    def _kinds(self, x: First, y: Second) -> tuple[tuple[Array, bool], tuple[Array, bool]]:
         return (x, self.covariances[0]), (y, self.covariances[1])
 
-    def _once(self, z: Array, scale: Array, which: int) -> Array:
+    def _once(
+        self, z: Inexact[Array, "... _ _"], scale: Float[Array, "... 1 1"], which: int
+    ) -> Inexact[Array, "... _ _"]:
         return z / scale if self.covariances[which] and not is_one(scale) else z
 
 
-def squared_at_any_scale(kernel: TransportKernel, x: Array, y: Array) -> Array:
+def squared_at_any_scale(kernel: TransportKernel, x: First, y: Second) -> Float[Array, "..."]:
     """D(x, y) for arguments of any size; a scalar where there is no batch."""
     return plain(distance(ScaledKernel(kernel, kernel.covariances), x, y))
 
 
-def rooted_at_any_scale(kernel: TransportKernel, x: Array, y: Array) -> Array:
+def rooted_at_any_scale(kernel: TransportKernel, x: First, y: Second) -> Float[Array, "..."]:
     """√D(x, y), also where D is beyond the range of numbers."""
     scaled = ScaledKernel(kernel, kernel.covariances)
     scale = scaled.scale(x, y)

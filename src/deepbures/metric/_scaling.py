@@ -5,13 +5,11 @@ scaled arguments is the scaled distance, whatever the scale.
 """
 
 import functools
-from typing import Any
 
 from array_api_compat import array_namespace
 
+from deepbures._types import Array
 from deepbures.metric._libraries import detached, is_traced
-
-Array = Any
 
 
 def common_scale(*arrays: Array) -> Array:

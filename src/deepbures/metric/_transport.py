@@ -10,14 +10,13 @@ and M the matrix of the optimal map from it to the other; a factor F has c = 2, 
 
 import dataclasses
 from abc import abstractmethod
-from typing import Any
 
 from array_api_compat import array_namespace
 
-from deepbures.metric._kernel import Kernel
+from deepbures._types import Array, Float
+from deepbures.metric._kernel import First, Kernel, Second
 from deepbures.metric._libraries import device_of
 
-Array = Any
 Decomposition = tuple[Array, ...]
 
 
@@ -28,11 +27,13 @@ class TransportKernel(Kernel):
     covariances: tuple[bool, bool]
 
     @abstractmethod
-    def map(self, which: int, x: Array, y: Array, pieces: Decomposition) -> Array:
+    def map(self, which: int, x: First, y: Second, pieces: Decomposition) -> Array:
         """M_x (0) or M_y (1)."""
 
     @abstractmethod
-    def map_derivatives(self, x: Array, y: Array, pieces: Decomposition, dx: Array, dy: Array) -> tuple[Array, Array]:
+    def map_derivatives(
+        self, x: First, y: Second, pieces: Decomposition, dx: First, dy: Second
+    ) -> tuple[First, Second]:
         """The derivatives of M_x and M_y in a direction (dx, dy), in which they are linear."""
 
     @property
@@ -41,13 +42,15 @@ class TransportKernel(Kernel):
         first, second = self.covariances
         return (1 if first else 2), (1 if second else 2)
 
-    def gradient(self, which: int, x: Array, y: Array, pieces: Decomposition) -> Array:
+    def gradient(self, which: int, x: First, y: Second, pieces: Decomposition) -> Array:
         """c_x (e_x − M_x) or c_y (e_y − M_y)."""
         z = (x, y)[which]
         unit = _identity_like(z) if self.covariances[which] else z
         return self.weights[which] * (unit - self.map(which, x, y, pieces))
 
-    def hessian_product(self, x: Array, y: Array, pieces: Decomposition, dx: Array, dy: Array) -> tuple[Array, Array]:
+    def hessian_product(
+        self, x: First, y: Second, pieces: Decomposition, dx: First, dy: Second
+    ) -> tuple[First, Second]:
         """c_x (de_x − dM_x) and c_y (de_y − dM_y)."""
         moved = self.map_derivatives(x, y, pieces, dx, dy)
         first, second = (
@@ -63,23 +66,27 @@ class Maps(Kernel):
 
     inner: TransportKernel
 
-    def decompose(self, x: Array, y: Array) -> Decomposition:
+    def decompose(self, x: First, y: Second) -> Decomposition:
         """As there."""
         return self.inner.decompose(x, y)
 
-    def value(self, x: Array, y: Array, pieces: Decomposition) -> Array:
+    def value(self, x: First, y: Second, pieces: Decomposition) -> Float[Array, "..."]:
         """As there."""
         return self.inner.value(x, y, pieces)
 
-    def gradient(self, which: int, x: Array, y: Array, pieces: Decomposition) -> Array:
+    def gradient(self, which: int, x: First, y: Second, pieces: Decomposition) -> Array:
         """M_x or M_y."""
         return self.inner.map(which, x, y, pieces)
 
-    def hessian_product(self, x: Array, y: Array, pieces: Decomposition, dx: Array, dy: Array) -> tuple[Array, Array]:
+    def hessian_product(
+        self, x: First, y: Second, pieces: Decomposition, dx: First, dy: Second
+    ) -> tuple[First, Second]:
         """J (dx, dy), the derivatives of M_x and M_y."""
         return self.inner.map_derivatives(x, y, pieces, dx, dy)
 
-    def adjoint_product(self, x: Array, y: Array, pieces: Decomposition, px: Array, py: Array) -> tuple[Array, Array]:
+    def adjoint_product(
+        self, x: First, y: Second, pieces: Decomposition, px: First, py: Second
+    ) -> tuple[First, Second]:
         """Jᴴ (px, py).
 
         With c = diag(c_x, c_y), c J is symmetric, as minus the part of the Hessian of D that is not constant. Hence

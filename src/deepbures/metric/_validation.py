@@ -11,6 +11,7 @@ import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
 from deepbures._arrays import as_any_array, refuse_rounded
+from deepbures._types import Array
 from deepbures._words import not_finite_message
 from deepbures.linalg import adjoint
 from deepbures.metric._libraries import (
@@ -24,8 +25,6 @@ from deepbures.metric._libraries import (
     is_traced,
     values_of,
 )
-
-Array = Any
 
 # The eigenvalues of matrices up to this size are there within seconds.
 _QUICKLY_DECOMPOSED = 2048

@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from deepbures._checks import as_array, check_finite, check_integer, check_number, rounding
 from deepbures._precision import numpy_in_numpy_out
+from deepbures._types import Array
 from deepbures.landscape import Problem, warn_unusable
 from deepbures.model import AbstractLoss, DeepLinearNetwork, Target, balanced_network, check_target
 from deepbures.training._batches import is_traced, member
@@ -25,8 +26,6 @@ from deepbures.training._loop import Outcome, run_traced
 from deepbures.training._method import AbstractMethod, Goal
 from deepbures.training._observables import OBSERVABLES, Observables, Record, observer
 from deepbures.training._result import Result
-
-Array = Any
 
 _DEFAULT_RECORD = ("rate", "smallest_singular_value")
 _OF_LAYERS = ("weights", "balancedness_gap")

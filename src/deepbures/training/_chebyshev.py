@@ -7,7 +7,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-Array = Any
+from deepbures._types import Array
+
 Tree = Any
 
 _DAMPING = 2 / 13

@@ -22,8 +22,6 @@ from deepbures.training._step_sizes import step_rule
 from deepbures.training._trajectory import Trajectory
 from deepbures.training._units import Units
 
-Array = Any
-
 
 class Descent(AbstractSolver):
     """Gradient descent, as `gradient_descent` runs it.

@@ -1,14 +1,12 @@
 """The vector field of training: gradients of L^N with respect to the layers."""
 
-from typing import Any
-
 import equinox as eqx
 import jax.numpy as jnp
 
+from deepbures._types import Array
 from deepbures.landscape import Problem
 from deepbures.model import DeepLinearNetwork
 
-Array = Any
 Weights = tuple[Array, ...]
 
 

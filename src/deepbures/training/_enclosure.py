@@ -1,20 +1,19 @@
 """Training in the subspace that it does not leave: dimensions beyond the rank of the target cost nothing."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
 from deepbures._precision import any_traced
+from deepbures._types import Array
 from deepbures.landscape import Problem
 from deepbures.model import DeepLinearNetwork, Target
 from deepbures.training._host import Callback
 from deepbures.training._observables import DEFAULT_RECORD, Record
 from deepbures.training._trajectory import Trajectory
-
-Array = Any
 
 _INVARIANT = {*DEFAULT_RECORD, "singular_values", "alignment", "rate"}
 """What is the same seen in the subspace, but for the loss, which lacks a constant there."""

@@ -1,15 +1,13 @@
 """What a model has of the variance of its target: in all, and feature by feature."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from deepbures._types import Array, Floats
 from deepbures.model import BuresWasserstein, DeepLinearNetwork, Target
-
-Array = Any
-Floats = NDArray[np.float64]
 
 HALF = 0.5
 """A feature with a smaller share of its standard deviation in the model counts as lost."""

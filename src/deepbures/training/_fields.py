@@ -9,13 +9,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from deepbures._types import Array
 from deepbures.landscape import Problem
 from deepbures.linalg import thin_svd
 from deepbures.model import AbstractLoss, DeepLinearNetwork, Target, balanced_layers, layer_gradients
 from deepbures.training._dynamics import Weights
 from deepbures.training._observables import OBSERVABLES, Observables, rate_of_decay
-
-Array = Any
 
 
 class AbstractField(eqx.Module):

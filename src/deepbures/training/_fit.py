@@ -9,6 +9,7 @@ import numpy as np
 
 from deepbures._checks import check_integer
 from deepbures._precision import numpy_in_numpy_out
+from deepbures._types import Array
 from deepbures._warn import warn
 from deepbures.certificates import Certificate, Check, certificates_of, violation
 from deepbures.landscape import Problem
@@ -23,8 +24,6 @@ from deepbures.training._solvers import as_solver
 from deepbures.training._trajectory import Trajectory
 from deepbures.training._units import Units, units_of
 from deepbures.training._verification import hold_against
-
-Array = Any
 
 
 class Fit(eqx.Module):

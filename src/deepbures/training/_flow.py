@@ -9,6 +9,7 @@ import numpy as np
 
 from deepbures._checks import check_integer, check_number
 from deepbures._precision import any_traced, is_tracer, numpy_in_numpy_out
+from deepbures._types import Array
 from deepbures.landscape import Problem
 from deepbures.model import (
     AbstractLoss,
@@ -29,8 +30,6 @@ from deepbures.training._snapshot import Snapshot
 from deepbures.training._solver import AbstractSolver, Trained
 from deepbures.training._trajectory import Trajectory
 from deepbures.training._units import Units
-
-Array = Any
 
 SPACES = ("layers", "end-to-end")
 """What can be integrated."""

@@ -11,14 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from deepbures._types import Array
 from deepbures.training._batches import MAPPED
 from deepbures.training._dynamics import Weights
 from deepbures.training._loop import Outcome, observe, with_result
 from deepbures.training._method import AbstractMethod, Goal, State
 from deepbures.training._result import Result, choose, code_of
 from deepbures.training._snapshot import Snapshot, check_records
-
-Array = Any
 
 
 class Progress(NamedTuple):

@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from deepbures._types import Array
 from deepbures.landscape import Problem
 from deepbures.model import DeepLinearNetwork
 from deepbures.training._chebyshev import RungeKuttaChebyshev
@@ -15,8 +16,6 @@ from deepbures.training._fields import AbstractField
 from deepbures.training._method import AbstractMethod, Goal, State
 from deepbures.training._observables import Observables
 from deepbures.training._result import Result, choose
-
-Array = Any
 
 
 class _IntegrationState(eqx.Module):

@@ -7,12 +7,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from deepbures._types import Array
 from deepbures.model import layer_gradients
 from deepbures.training._dynamics import Weights, sum_of_squares
 from deepbures.training._method import AbstractMethod, Goal, State
 from deepbures.training._result import Result, choose
-
-Array = Any
 
 
 class PlainStep(eqx.Module):

@@ -10,13 +10,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from deepbures._types import Array
 from deepbures.training._dynamics import Weights
 from deepbures.training._method import AbstractMethod, Goal, State
 from deepbures.training._observables import Observables
 from deepbures.training._result import Result, choose
 from deepbures.training._snapshot import Snapshot
-
-Array = Any
 
 
 class Outcome(NamedTuple):

@@ -7,13 +7,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from deepbures._types import Array
 from deepbures.landscape import Problem
 from deepbures.model import AbstractLoss, DeepLinearNetwork, Target
 from deepbures.training._dynamics import Weights
 from deepbures.training._observables import Observables
 from deepbures.training._result import Result
-
-Array = Any
 
 
 class Goal(NamedTuple):

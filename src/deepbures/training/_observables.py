@@ -1,16 +1,15 @@
 """What a run can record of a network on its way."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import jax.numpy as jnp
 
+from deepbures._types import Array
 from deepbures.landscape import Problem
 from deepbures.linalg import effective_rank, nonzero
 from deepbures.model import AbstractLoss, DeepLinearNetwork, Target, layer_gradients
 from deepbures.training._dynamics import norm
 
-Array = Any
 Observable = Callable[[DeepLinearNetwork, Problem], Array]
 Observables = tuple[tuple[str, Observable], ...]
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-Array = Any
+from deepbures._types import Array
 
 
 class Result(eqx.Enumeration):

@@ -18,8 +18,6 @@ from deepbures.training._method import Goal
 from deepbures.training._observables import Record, observer
 from deepbures.training._snapshot import Snapshot
 
-Array = Any
-
 
 def pose(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> Problem:
     """What is known of the minimum that a network can reach; of each, for a batch of targets."""

@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from deepbures._types import Array
 from deepbures.training._method import State
 from deepbures.training._result import NAMES, Result, code_of, result_names
-
-Array = Any
 
 _NAMES_IN_OLD_FILES = (
     "running",

@@ -1,7 +1,7 @@
 """What a solver is: an object that trains a network for a problem, with its options as fields."""
 
 from abc import abstractmethod
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import equinox as eqx
 
@@ -12,8 +12,6 @@ from deepbures.training._result import Result
 from deepbures.training._snapshot import Snapshot
 from deepbures.training._trajectory import Trajectory
 from deepbures.training._units import Units
-
-Array = Any
 
 
 class Trained(NamedTuple):

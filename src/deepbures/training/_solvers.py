@@ -11,8 +11,6 @@ from deepbures.training._result import Result
 from deepbures.training._snapshot import Snapshot
 from deepbures.training._solver import AbstractSolver, Trained
 
-Array = Any
-
 
 class ClosedForm(AbstractSolver):
     """The balanced lift of the minimizer (`rank_k_minimizer`): no training.

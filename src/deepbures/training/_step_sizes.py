@@ -18,8 +18,6 @@ from deepbures.training._dynamics import curvatures
 from deepbures.training._iteration import AcceleratedStep, OptaxStep, PlainStep
 from deepbures.training._method import Goal
 
-Array = Any
-
 STEP_SIZES = ("sharpness", "certified", "accelerated")
 """Names accepted as a step size."""
 

@@ -6,12 +6,11 @@ from typing import Any, cast
 import equinox as eqx
 import numpy as np
 
+from deepbures._types import Array
 from deepbures.certificates import Certificate, Check
 from deepbures.model import DeepLinearNetwork
 from deepbures.training._result import Result
 from deepbures.training._snapshot import Snapshot
-
-Array = Any
 
 
 class Trajectory(eqx.Module):

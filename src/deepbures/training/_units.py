@@ -13,11 +13,10 @@ import numpy as np
 import optax
 
 from deepbures._precision import times_power_of_two
+from deepbures._types import Array
 from deepbures.model import AbstractLoss, DeepLinearNetwork, Target
 from deepbures.training._host import Callback, Progress
 from deepbures.training._trajectory import Trajectory
-
-Array = Any
 
 _ORDINARY = 5
 """Variances are ordinary with exponents in the middle fifth of the range: a gradient of the Frobenius loss, squared, is
