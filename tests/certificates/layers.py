@@ -33,6 +33,40 @@ def bures_wasserstein(w, eigenvalues, tau=0.0):
     return loss, 2 * (w - (half / np.sqrt(values)) @ (half.T @ w))
 
 
+def exact_bures_wasserstein(w, eigenvalues, tau):
+    """L and ∇L for the target diag(λ) by an SVD, as a sum of squares, for W of every rank."""
+    roots = np.sqrt(eigenvalues)[:, None]
+    factor = np.concatenate([w, math.sqrt(tau) * np.eye(len(w))], axis=1) if tau else w
+    u, _, vt = np.linalg.svd(roots * factor, full_matrices=False)
+    met = roots * (u @ vt)
+    rest = np.diag(roots[:, 0]) - (roots * u) @ u.T
+    return np.sum((factor - met) ** 2) + np.sum(rest**2), 2 * (w - met[:, : w.shape[1]])
+
+
+def gradients(layers, loss_of):
+    """The loss and its gradients with respect to the layers."""
+    below = [np.eye(layers[0].shape[1])]
+    for layer in layers:
+        below.append(layer @ below[-1])
+    loss, back = loss_of(below[-1])
+    found = []
+    for layer, before in zip(reversed(layers), reversed(below[:-1]), strict=True):
+        found.append(back @ before.T)
+        back = layer.T @ back
+    return loss, found[::-1]
+
+
+def descend(layers, loss_of, step_size, num_steps):
+    """The losses of a descent with a constant step, and the largest ‖W_l‖₂ at each step."""
+    losses, norms = [], []
+    for _ in range(num_steps + 1):
+        loss, slopes = gradients(layers, loss_of)
+        losses.append(loss)
+        norms.append(max(np.linalg.norm(layer, 2) for layer in layers))
+        layers = [layer - step_size * slope for layer, slope in zip(layers, slopes, strict=True)]
+    return np.array(losses), np.array(norms)
+
+
 def smoothed_minimum(eigenvalues, bottleneck, tau):
     """L* for τ < λ_k."""
     return float(np.sum((np.sqrt(eigenvalues[bottleneck:]) - math.sqrt(tau)) ** 2))

@@ -81,7 +81,7 @@ def test_runs_under_twice_a_loss_keep_its_theorems(page):
     kept = [check for run in (flow, descent) for check in run.check(certificates) if check.applies]
     names = {check.certificate.name for check in kept if check.certificate.is_guarantee}
     tightening = {"flow-global", "flow-any-layers"}
-    assert names == {"flow-derived", "flow-exact", "descent-paper", "descent-derived"} | tightening
+    assert names == {"flow-derived", "flow-exact", "descent-constant"} | tightening
     assert not any(check.violated for check in kept)
 
 

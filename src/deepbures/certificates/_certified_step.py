@@ -45,11 +45,11 @@ def certificate_of_largest_step(net: DeepLinearNetwork, problem: Problem) -> Cer
         raise NoCertifiedStepError(f"has no theorem on descent under a {type(problem.loss).__name__}", is_too_far=False)
     held = [certificate for certificate in known if certificate.holds]
     if not held:
-        nearest = min(known, key=lambda certificate: len(certificate.missed))
+        nearest = min(reversed(known), key=lambda certificate: len(certificate.missed))
         reasons = "; ".join(in_words(assumption) for assumption in nearest.missed)
         raise NoCertifiedStepError(
             f"has no certificate from this start ({nearest.name} misses: {reasons})",
-            is_too_far=net.bottleneck == net.dim,
+            is_too_far=nearest.start.kept_eigenvalue > max(nearest.start.left_out_eigenvalue, nearest.start.tau),
         )
     best = max(held, key=_log_step)
     # The run is in the precision of the network or of the target, whichever is higher.

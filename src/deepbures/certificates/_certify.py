@@ -32,13 +32,14 @@ def certify(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> tuple
     descent-paper             (1 − 2ηNc^p) per step for η ≤ min(η1, η2, η3): τ = 0, k = n             guarantee
     descent-derived           (1 − 4ηNKc^{p+2}) per step for these η, K of flow-derived: τ ≥ 0, k = n  guarantee
     descent-exact             (1 − 2η)² per step for η ≤ ½: depth 1, τ = 0, k = n                     guarantee
+    descent-constant          tightens; every depth, any layers, below the best saddle: τ < λ_k, k ≤ n        guarantee
     descent-sharpness         (1 − ημ)² per step for η ≤ 1/λ_max, μ the smallest positive curvature   prediction
     descent-stability         the stability limit 2/λ_max                                             prediction
     ========================  ======================================================================  ===========
 
     Those that tighten are solutions of scalar equations: their `rate` is that at the start, `asymptotic_rate` that late
-    in the run. All but flow-any-layers are for balanced starts, within a relative balancedness gap of 1e-8 (2e-6 if the
-    weights are in single precision), those that tighten to rounding. The margin c
+    in the run. All but flow-any-layers and descent-constant are for balanced starts, within a relative balancedness gap
+    of 1e-8 (2e-6 if the weights are in single precision), those that tighten to rounding. The margin c
     bounds the smallest singular value along the flow from below: c² = (√λ_n − √L(0))² − τ, which for τ = 0 is the
     modified margin deficiency √λ_n − √L(0) of the paper.
 
@@ -91,6 +92,7 @@ def certify(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> tuple
     descent-paper holds
     descent-derived holds
     descent-exact not met: 1
+    descent-constant holds
     flow-asymptotic holds
     descent-sharpness holds
     descent-stability holds

@@ -6,7 +6,10 @@ Notation as in `_hypotheses`.
 import math
 from collections.abc import Mapping
 
+import numpy as np
+
 from deepbures.certificates._assumption import Assumption
+from deepbures.certificates._constant_step import ConstantStep, best_constant_step, constant_step, descent_of
 from deepbures.certificates._flow_theorems import DERIVED, PAPER, constants_derived, log_k_derived
 from deepbures.certificates._hypotheses import (
     full_rank,
@@ -17,8 +20,9 @@ from deepbures.certificates._hypotheses import (
     unsmoothed,
 )
 from deepbures.certificates._logarithms import exp, log, log_of_minus_log1m, log_of_sum
+from deepbures.certificates._slopes import slope_is_known
 from deepbures.certificates._start import Start
-from deepbures.certificates._theorem import AbstractTheorem
+from deepbures.certificates._theorem import AbstractTheorem, Floats
 
 
 def _step_constants(start: Start) -> dict[str, float]:
@@ -139,3 +143,70 @@ class DescentExact(AbstractTheorem):
 
     def rate_of_step(self, start: Start, step_size: float) -> float:
         return -2 * math.log1p(-2 * step_size) if step_size < 0.5 else math.inf
+
+
+class DescentConstant(AbstractTheorem):
+    """Of every depth, bottleneck and smoothing, from layers that are balanced or not, below the best saddle.
+
+    η and β, and why they hold, are those of `_constant_step`; Q, r and c follow the excess as it falls.
+    """
+
+    name = "descent-constant"
+    method = "descent"
+    kind = "guarantee"
+    statement = "e(steps) ≤ y(steps), y' = (1 − (1 − β) η Q r) y, ‖∇L‖² ≥ r e, S² ≥ Q ‖∇L‖², β of η"
+    source = DERIVED
+
+    def assumptions(self, start: Start) -> tuple[Assumption, ...]:
+        return slope_is_known(start)
+
+    def constants(self, start: Start) -> Mapping[str, float]:
+        step = best_constant_step(start)
+        if step is None:
+            return {}
+        drift = step.drift
+        return {
+            "beta": step.share,
+            "log_largest_squared_layer": float(drift.log_square),
+            "log_contraction": self._log_contraction(step, start.excess),
+        }
+
+    def log_rate(self, start: Start) -> float:
+        return self._log_rate_at(start, start.excess)
+
+    def log_asymptotic_rate(self, start: Start) -> float:
+        return self._log_rate_at(start, 0.0)
+
+    def log_max_step_size(self, start: Start) -> float:
+        step = best_constant_step(start)
+        return math.nan if step is None else step.log_size
+
+    def rate_of_step(self, start: Start, step_size: float) -> float:
+        return exp(log_of_minus_log1m(self._log_contraction(constant_step(start, step_size), start.excess)))
+
+    def bound(self, start: Start, positions: Floats, step_size: float | None = None) -> Floats:
+        descent = descent_of(self._step(start, step_size))
+        return np.asarray(start.excess * np.exp(-descent.decay_after(np.floor(positions))))
+
+    def time_to(self, start: Start, excess: float, step_size: float | None = None) -> float:
+        if not excess < start.excess:
+            return 0.0
+        if not excess > 0:
+            return 1.0 if self._log_rate_at(start, 0.0) == math.inf else math.inf
+        return descent_of(self._step(start, step_size)).steps_to(math.log(start.excess / excess))
+
+    def mean_rate(self, start: Start, first: float, last: float, step_size: float | None = None) -> float:
+        decays = descent_of(self._step(start, step_size)).decay_after(np.array([first, last]))
+        return float((decays[1] - decays[0]) / (last - first))
+
+    def _step(self, start: Start, step_size: float | None) -> ConstantStep:
+        step = best_constant_step(start) if step_size is None else constant_step(start, step_size)
+        assert step is not None  # the assumptions hold
+        return step
+
+    def _log_rate_at(self, start: Start, excess: float) -> float:
+        step = best_constant_step(start)
+        return math.nan if step is None else log_of_minus_log1m(self._log_contraction(step, excess))
+
+    def _log_contraction(self, step: ConstantStep, excess: float) -> float:
+        return min(float(step.log_contraction(np.asarray(excess))), 0.0)

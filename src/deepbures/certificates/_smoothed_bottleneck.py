@@ -43,17 +43,17 @@ class FlowSmoothedBottleneck(AbstractTighteningTheorem):
         needs = (bottlenecked(start), smoothed(start), smoothing)
         if not all(need.holds for need in needs):
             return needs
-        height = _saddle(start)
+        height = height_of_saddle(start)
         below = Assumption("excess e(0), which must lie below the best saddle", start.excess, "<", height)
         if not below.holds:
             return (*needs, below)
-        nu, _, square = _constants(start, np.asarray(start.excess), np.asarray(height - start.excess))
+        nu, _, square = constants_below_saddle(start, np.asarray(start.excess), np.asarray(height - start.excess))
         positive = Assumption("ν, which bounds squared singular values from below", float(nu), ">", 0.0)
         margin = Assumption("squared margin c²", float(square), ">", 0.0)
         return (*needs, below, positive, margin, *balanced_to_rounding(start, root(float(square))))
 
     def constants(self, start: Start) -> dict[str, float]:
-        return {"saddle": _saddle(start)}
+        return {"saddle": height_of_saddle(start)}
 
     def log_rate(self, start: Start) -> float:
         return self._log_rate_at(start, start.excess)
@@ -62,20 +62,22 @@ class FlowSmoothedBottleneck(AbstractTighteningTheorem):
         return self._log_rate_at(start, 0.0)
 
     def resistance(self, start: Start) -> Floats:
-        below = (_saddle(start) - start.excess) - start.excess * np.expm1(-DECAYS)
-        _, kappa, square = _constants(start, start.excess * np.exp(-DECAYS), below)
+        below = (height_of_saddle(start) - start.excess) - start.excess * np.expm1(-DECAYS)
+        _, kappa, square = constants_below_saddle(start, start.excess * np.exp(-DECAYS), below)
         return np.asarray(_ROUNDED_UP * (1 + 1 / kappa) / (4 * square ** (start.power / 2)))
 
     def _log_rate_at(self, start: Start, excess: float) -> float:
-        if not start.excess < _saddle(start):
+        if not start.excess < height_of_saddle(start):
             return math.nan
-        nu, kappa, square = _constants(start, np.asarray(excess), np.asarray(_saddle(start) - excess))
+        nu, kappa, square = constants_below_saddle(
+            start, np.asarray(excess), np.asarray(height_of_saddle(start) - excess)
+        )
         if not (nu > 0 and square > 0):
             return math.nan
         return math.log(4) - log(1 + 1 / float(kappa)) + start.power / 2 * log(float(square))
 
 
-def _saddle(start: Start) -> float:
+def height_of_saddle(start: Start) -> float:
     """The height of the best saddle over the minimum, (√λ_k − √τ)² − r², without cancellation; NaN where of no use."""
     if start.has_full_rank or not 0 < start.tau < start.kept_eigenvalue:
         return math.nan
@@ -85,7 +87,7 @@ def _saddle(start: Start) -> float:
     return apart * ((kept - noise) + (root(used) - noise))
 
 
-def _constants(start: Start, excess: Floats, below: Floats) -> tuple[Floats, Floats, Floats]:
+def constants_below_saddle(start: Start, excess: Floats, below: Floats) -> tuple[Floats, Floats, Floats]:
     """ν, κ and c² at an excess, which is that much below the saddle."""
     noise, kept = start.tau, start.kept_eigenvalue
     used = max(start.left_out_eigenvalue, noise)

@@ -38,6 +38,10 @@ class Start(ComparedByContents):
         Largest and smallest positive Hessian eigenvalue at the balanced minimizer.
     rounding : float
         An excess that rounding alone may show at the minimum.
+    largest_layer : float
+        The largest spectral norm ‖W_l‖₂.
+    has_narrow_layers : bool
+        Whether all hidden widths are k.
 
     Examples
     --------
@@ -66,6 +70,8 @@ class Start(ComparedByContents):
     sharpness: float
     smallest_curvature: float
     rounding: float
+    largest_layer: float = math.inf
+    has_narrow_layers: bool = False
 
     @property
     def power(self) -> float:
@@ -111,6 +117,8 @@ def measure(net: DeepLinearNetwork, problem: Problem) -> Start:
         sharpness=float(sharpness),
         smallest_curvature=float(smallest_curvature),
         rounding=_rounding(net, problem, value),
+        largest_layer=max(float(np.linalg.norm(np.asarray(weight, np.float64), 2)) for weight in net.weights),
+        has_narrow_layers=all(width == k for width in net.widths[1:-1]),
     )
 
 

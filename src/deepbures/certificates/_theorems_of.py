@@ -2,7 +2,7 @@
 
 from functools import singledispatch
 
-from deepbures.certificates._descent_theorems import DescentDerived, DescentExact, DescentPaper
+from deepbures.certificates._descent_theorems import DescentConstant, DescentDerived, DescentExact, DescentPaper
 from deepbures.certificates._flow_theorems import FlowAuthorsCode, FlowBottleneck, FlowDerived, FlowExact, FlowPaper
 from deepbures.certificates._frobenius_theorems import FrobeniusAnyLayers, FrobeniusBelowSaddle, FrobeniusGlobal
 from deepbures.certificates._predictions import DescentSharpness, DescentStability, FlowAsymptotic
@@ -34,7 +34,7 @@ def theorems_of(loss: AbstractLoss) -> tuple[AbstractTheorem, ...]:
     --------
     >>> import deepbures as db
     >>> [theorem.name for theorem in db.theorems_of(db.BuresWasserstein()) if theorem.method == "descent"]
-    ['descent-paper', 'descent-derived', 'descent-exact', 'descent-sharpness', 'descent-stability']
+    ['descent-paper', 'descent-derived', 'descent-exact', 'descent-constant', 'descent-sharpness', 'descent-stability']
     """
     return predictions_of(loss)
 
@@ -54,6 +54,7 @@ def _of_bures_wasserstein(loss: BuresWasserstein) -> tuple[AbstractTheorem, ...]
         DescentPaper(),
         DescentDerived(),
         DescentExact(),
+        DescentConstant(),
         *predictions_of(loss),
     )
 
