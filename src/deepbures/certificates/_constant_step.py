@@ -14,8 +14,8 @@ together have η² Σ S² ≤ T = η e/(1 − β). So the eigenvalues of D_l lie
 
 **Chain.** For y_m = W_m ⋯ W_1 v and r_m = ‖y_m‖²/‖y_{m−1}‖² we have r_{m+1} ≥ r_m + y_mᵀ D_m y_m/‖y_m‖², as
 ‖W_mᵀ y_m‖ ≥ ⟨W_mᵀ y_m, y_{m−1}⟩/‖y_{m−1}‖; ‖W_1‖₂² is above ω², the largest ‖W_l‖₂², less the drift from l to 1;
-the same holds from the other end. So s² ≥ ‖W‖₂² ≥ Π (ω² − a − b_m), a the drift to the nearer end, b_m that of the first m
-layers: at most b = T + (N−1) δ, its mean over m at most f b. By concavity of the logarithm
+the same holds from the other end. So s² ≥ ‖W‖₂² ≥ Π (ω² − a − b_m), a the drift to the nearer end, b_m that of the
+first m layers: at most b = T + (N−1) δ, its mean over m at most f b. By concavity of the logarithm
 (ω² − a)^{1−f} (ω² − a − b)^f ≤ s^{2/N}. Inverses have the same chain where all hidden widths are k, which gives
 c² ≤ Π (σ² + a + b_m) for the smallest of all σ_k(W_l)².
 

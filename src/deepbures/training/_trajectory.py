@@ -113,8 +113,8 @@ class Trajectory(eqx.Module):
         >>> start = db.initialize((2, 2), "close", target=target, key=1)
         >>> run = db.gradient_descent(start, target, loss, 100, "certified")
         >>> checks = run.check(db.certify(start, target, loss))
-        >>> [str(check)[:19] for check in checks if check.applies and check.certificate.is_guarantee]
-        ['descent-exact: held']
+        >>> [str(check).split(';')[0] for check in checks if check.applies and check.certificate.is_guarantee]
+        ['descent-exact: held', 'descent-constant: held']
         """
         excess = np.asarray(self.excess)
         if excess.ndim != 1:
