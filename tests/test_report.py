@@ -176,7 +176,7 @@ def test_certificates_are_a_table_and_bounds_in_the_figure(certified):
     assert "smoothing τ: 0 (needed > 0) (in flow-paper, flow-authors-code)" in parsed.text
     # The table below comes with the figure: guarantees that apply to the run, and no others.
     approach = next(label for label in parsed.labels if "Distance of the loss" in label)
-    assert "not to be crossed: bound descent-exact." in approach
+    assert "not to be crossed: bound descent-exact, bound descent-constant." in approach
     assert "bound descent-exact" in parsed.text and "predicted slope exp(−4 t)" in parsed.text
     assert "violated" not in parsed.text
 

@@ -78,6 +78,20 @@ def test_it_is_of_the_order_of_the_sharpness_step_at_every_depth(depth, least):
     assert near.max_step_size * near.start.sharpness == pytest.approx(1.0, rel=1e-5)
 
 
+@pytest.mark.parametrize("size", [1.0, 1e-3, 1e-20, 1e-290])
+def test_the_bound_of_tiny_steps_is_a_geometric_series(size):
+    """The grid of decays is walked through however small a step is; few steps take their number times the rate."""
+    certificate = certified(start(*CASES[2]), CASES[2][0], CASES[2][3])
+    step = size * certificate.max_step_size
+    bound = certificate.bound([0, 7], step_size=step) / certificate.excess
+    rate = certificate.theorem.rate_of_step(certificate.start, step)
+    assert bound[0] == pytest.approx(1.0, rel=1e-12) and bound[1] <= math.exp(-7 * rate) * (1 + 1e-12)
+    if size < 1e-2:
+        assert bound[1] == pytest.approx(1 - 7 * rate, rel=1e-3)
+        needed = certificate.time_to(0.5 * certificate.excess, step_size=step)
+        assert needed > 0.1 / rate
+
+
 def test_nothing_is_promised_above_the_saddle():
     layers = [np.diag([1.0, 0.1]), np.eye(3, 2)]
     certificate = certified(layers, (4.0, 2.0, 0.5), 0.0)

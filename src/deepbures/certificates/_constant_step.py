@@ -200,7 +200,7 @@ class Descent(NamedTuple):
         return float(self.steps[at] + (decay - self.decays[at]) / self.slopes[at])
 
 
-_RESOLUTION, _LAST = 0.02, 20.0
+_RESOLUTION, _LAST, _LEAST = 0.02, 20.0, 1e-250
 
 
 @lru_cache(maxsize=64)
@@ -211,10 +211,10 @@ def descent_of(step: ConstantStep) -> Descent:
         taken = np.minimum(np.exp(step.log_contraction(step.start.excess * np.exp(-grid))), 1.0)
         slopes = -np.log1p(-taken)
     steps, decays, at = [0.0], [0.0], [0]
-    while at[-1] < len(grid) - 1 and slopes[at[-1]] > 0:
+    while at[-1] < len(grid) - 1 and slopes[at[-1]] > _LEAST:
         slope = float(slopes[at[-1]])
         count = max(1.0, math.floor((grid[at[-1] + 1] - decays[-1]) / slope))
         steps.append(steps[-1] + count)
         decays.append(decays[-1] + count * slope)
-        at.append(min(int(min(decays[-1], _LAST) / _RESOLUTION), len(grid) - 1))
+        at.append(int(np.searchsorted(grid, decays[-1], side="right")) - 1)
     return Descent(np.array(steps), np.array(decays), slopes[at])
