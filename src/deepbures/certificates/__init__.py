@@ -9,6 +9,9 @@ from deepbures.certificates._certified_step import certified_step_size as certif
 from deepbures.certificates._certify import certificates_of as certificates_of
 from deepbures.certificates._certify import certify
 from deepbures.certificates._check import Check
+from deepbures.certificates._check import lost_at as lost_at
+from deepbures.certificates._proof import Proof
+from deepbures.certificates._proof import prove as prove
 from deepbures.certificates._start import Start
 from deepbures.certificates._theorem import AbstractTheorem, RescaledTheorem
 from deepbures.certificates._theorems_of import predictions_of, theorems_of
@@ -21,6 +24,7 @@ __all__ = [
     "Assumption",
     "Certificate",
     "Check",
+    "Proof",
     "RescaledTheorem",
     "Start",
     "certify",

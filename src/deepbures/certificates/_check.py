@@ -1,5 +1,6 @@
 """A run held against a certificate."""
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -65,3 +66,11 @@ class Check(ComparedByContents):
             where = f"first at {self.first_violation:.6g}, excess up to {self.largest_ratio:.6g} times the bound"
             return f"{self.certificate.name}: VIOLATED, {where}"
         return f"{self.certificate.name}: held; {rates}"
+
+
+def lost_at(check: Check, position: float) -> Check:
+    """The check of a run whose excess is not finite from a position on, which is above every bound."""
+    if not (check.applies and check.certificate.is_guarantee):
+        return check
+    first = position if check.first_violation is None else check.first_violation
+    return dataclasses.replace(check, violated=True, first_violation=first, largest_ratio=math.inf)

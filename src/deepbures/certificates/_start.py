@@ -1,5 +1,6 @@
 """The numbers of a start that theorems speak of."""
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -87,6 +88,28 @@ class Start(ComparedByContents):
     def gap(self) -> float:
         """λ_k − λ_{k+1}: without smoothing, the height of the best saddle over the minimum."""
         return self.kept_eigenvalue - self.left_out_eigenvalue
+
+    def at_record(self, loss: float, excess: float, smallest: float | None, balancedness_gap: float | None) -> "Start":
+        """What is known at a record of a run that began here, from L, e, σ_k and max ‖D_l‖, the last two if recorded.
+
+        A σ_k that was not recorded counts as zero, which it is not below; layers whose gap was not, as unknown. The
+        largest of N layers has ‖W_l‖² ≥ k σ_k^{2/N}, since the product of their k leading singular values is no less
+        than that of W. Along a balanced flow σ_1 stays below the larger of σ_1(0) and √λ_1.
+        """
+        known = 0.0 if smallest is None else smallest
+        largest = max(self.largest_singular_value, math.sqrt(max(self.first_eigenvalue, 0.0)))
+        squared = self.bottleneck * max(known, 1e-140) ** (2 / self.depth)  # gaps stay finite relative to it
+        gap = 0.0 if self.depth == 1 else math.nan if balancedness_gap is None else balancedness_gap
+        return dataclasses.replace(
+            self,
+            loss=loss,
+            excess=max(excess, 0.0),
+            smallest_singular_value=known if known > self.dim * np.finfo(np.float64).eps * largest else 0.0,
+            largest_singular_value=largest,
+            largest_squared_layer=squared,
+            balancedness_gap=gap / squared,
+            largest_layer=math.inf,
+        )
 
 
 def measure(net: DeepLinearNetwork, problem: Problem) -> Start:

@@ -3,6 +3,7 @@
 from deepbures.certificates import Assumption as Assumption
 from deepbures.certificates import Certificate as Certificate
 from deepbures.certificates import Check as Check
+from deepbures.certificates import Proof as Proof
 from deepbures.certificates import certify as certify
 from deepbures.training._aligned import aligned_flow
 from deepbures.training._balanced_flows import BalancedFlows, balanced_flows

@@ -7,7 +7,7 @@ import equinox as eqx
 import numpy as np
 
 from deepbures._types import Array
-from deepbures.certificates import Certificate, Check
+from deepbures.certificates import Certificate, Check, Proof, prove
 from deepbures.model import DeepLinearNetwork
 from deepbures.training._result import Result
 from deepbures.training._snapshot import Snapshot
@@ -117,12 +117,74 @@ class Trajectory(eqx.Module):
         ['descent-exact: held', 'descent-constant: held']
         """
         excess = np.asarray(self.excess)
+        self._refuse_batch("check", excess)
+        return tuple(self._check(certificate, excess, tolerance) for certificate in certificates)
+
+    def certified(self, certificates: Iterable[Certificate], *, tolerance: float = 1e-7) -> Proof:
+        """From which record on a guarantee holds of this run, what it promises from there, and how the rest kept it.
+
+        A run is certified on its way: most starts are too far for any theorem, but what theorems need of a start, a run
+        may have at a record. Gradient flow, and descent with a constant step size, go on from there as from a start.
+        What they need of it is computed from the records alone: the loss and its excess, and where they are recorded
+        the balancedness gap and the smallest singular value.
+
+        Parameters
+        ----------
+        certificates : iterable of Certificate
+            Those of the start of the run, as `certify` gives them, whether their assumptions are met or not.
+        tolerance : float
+            As for `check`.
+
+        Returns
+        -------
+        Proof
+            True where a guarantee holds from a record on; of those that hold at the first such record, the one that
+            promises most.
+
+        Raises
+        ------
+        ValueError
+            For a batch of runs.
+
+        Examples
+        --------
+        >>> import deepbures as db
+        >>> target, loss = db.Target.from_spectrum([4.0, 2.0, 1.0], key=0), db.BuresWasserstein()
+        >>> start = db.initialize((2, 2, 3), "balanced", key=0, target=target)
+        >>> run = db.gradient_flow(start, target, loss, 20.0)
+        >>> certificates = db.certify(start, target, loss)
+        >>> any(c.holds for c in certificates if c.is_guarantee and c.method == "flow")
+        False
+        >>> proof = run.certified(certificates)
+        >>> proof.certificate.name, bool(run.excess[0] > 1 > proof.certificate.excess), proof.check.violated
+        ('flow-below-saddle', True, False)
+        >>> bool((run.excess <= proof.bound(run.times) * (1 + 1e-6) + 1e-12).all())
+        True
+        """
+        excess = np.asarray(self.excess)
+        self._refuse_batch("certified", excess)
+        if excess.dtype != np.float64:
+            return Proof(
+                missed=(f"the run was computed in {excess.dtype}, and bounds are checked in double precision only",)
+            )
+        is_flow = self.step_size is None and self.times is not None
+        if not is_flow and self.step_size is None:
+            return Proof(missed=("theorems on descent are about plain descent with a constant step size",))
+        method = "flow" if is_flow else "descent"
+        return prove(
+            [certificate for certificate in certificates if certificate.method == method],
+            self.times if is_flow else self.steps,
+            self.records,
+            step_size=None if self.step_size is None else float(self.step_size),
+            tolerance=tolerance,
+        )
+
+    def _refuse_batch(self, name: str, excess: Array) -> None:
         if excess.ndim != 1:
             raise ValueError(
-                f"check takes a single run, but this is a batch of shape {excess.shape[:-1]}: hold the times and "
+                f"{name} takes a single run, but this is a batch of shape {excess.shape[:-1]}: hold the times and "
                 "excess of each run against its certificates with Certificate.check."
             )
-        return tuple(self._check(certificate, excess, tolerance) for certificate in certificates)
 
     def _check(self, certificate: Certificate, excess: Array, tolerance: float) -> Check:
         is_flow = self.step_size is None and self.times is not None

@@ -1,12 +1,10 @@
 """A run held against the certificates of its start."""
 
-import dataclasses
-import math
 from collections.abc import Iterable
 
 import numpy as np
 
-from deepbures.certificates import Certificate, Check
+from deepbures.certificates import Certificate, Check, lost_at
 from deepbures.training._trajectory import Trajectory
 
 
@@ -28,18 +26,10 @@ def hold_against(run: Trajectory, certificates: Iterable[Certificate]) -> tuple[
     if first == 0:
         return tuple(Check(c, applies=False, reason="the loss is not finite at the start") for c in certificates)
     at = run.steps if run.times is None or run.step_size is not None else run.times
-    return tuple(_with_loss_of(check, float(np.asarray(at)[first])) for check in _until(run, first).check(certificates))
+    return tuple(lost_at(check, float(np.asarray(at)[first])) for check in _until(run, first).check(certificates))
 
 
 def _until(run: Trajectory, count: int) -> Trajectory:
     times = None if run.times is None else run.times[:count]
     records = {"excess": run.excess[:count]}
     return Trajectory(times, run.steps[:count], records, run.network, run.minimal_loss, run.step_size, run.result)
-
-
-def _with_loss_of(check: Check, position: float) -> Check:
-    """The check of a run whose excess is not finite from `position` on."""
-    if not (check.applies and check.certificate.is_guarantee):
-        return check
-    first = position if check.first_violation is None else check.first_violation
-    return dataclasses.replace(check, violated=True, first_violation=first, largest_ratio=math.inf)
