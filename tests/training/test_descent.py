@@ -203,7 +203,7 @@ def test_float32_stays_float32(rng):
         (
             {"step_size": "sharp"},
             ValueError,
-            'step_size must be a positive number, "sharpness", "certified", "accelerated" or an optax .* \'sharp\'',
+            'must be a positive number, "sharpness", "certified", "monotone", "accelerated" or an optax .* \'sharp\'',
         ),
         ({"step_size": None}, TypeError, "step_size must be .* or an optax optimizer, but a NoneType was given"),
         ({"num_steps": 0}, ValueError, "num_steps must be at least 1, but 0 was given"),
@@ -235,3 +235,23 @@ def test_bad_input(change, error, message):
     }
     with pytest.raises(error, match=message):
         db.gradient_descent(**arguments)
+
+
+@pytest.mark.parametrize(("widths", "tau"), [((2, 4), 0.0), ((4, 4, 4), 0.3), ((2,) * 10 + (4,), 0.0)])
+def test_monotone_steps_never_rise_from_any_start(widths, tau):
+    """Unbalanced starts too; and a constant step a thousand times a usual one does rise, so this can fail."""
+    target, loss = db.Target.from_spectrum([4.0, 2.0, 1.0, 0.5], key=0), db.BuresWasserstein(tau)
+    options = {"record": ("loss",), "tolerance": 0.0}
+    nets = [db.initialize(widths, scheme, key=2) for scheme in ("balanced", "xavier", "uniform")]
+    run = db.gradient_descent(db.stack_networks(nets), target, loss, 100, "monotone", steps=np.arange(101), **options)
+    assert (np.diff(run.losses, axis=-1) <= 1e-13).all() and (run.losses[:, -1] < run.losses[:, 0]).all()
+    usual = 1 / float(db.sharpness(target, widths[0], loss, depth=len(widths) - 1))
+    with pytest.warns(UserWarning, match="above the stability limit"):
+        wild = db.gradient_descent(nets[0], target, loss, 1, 1000 * usual, **options)
+    assert wild.result == db.Result.diverged or wild.losses[-1] > wild.losses[0]
+
+
+def test_monotone_steps_need_a_bound_of_the_curvature():
+    target = db.Target.from_spectrum([2.0, 1.0], key=0)
+    with pytest.raises(ValueError, match="not known for a Frobenius"):
+        db.gradient_descent(db.initialize((2, 2), key=0), target, db.Frobenius(), 3, "monotone")

@@ -135,7 +135,7 @@ InitOption = Annotated[Init, typer.Option(help=f"Start of the training: {either(
 Horizon = Annotated[float | None, typer.Option(help="Largest time of the flow.", show_default="long enough")]
 NumSteps = Annotated[int | None, typer.Option(help="Largest number of steps of descent.", show_default="long enough")]
 StepSize = Annotated[
-    str, typer.Option(help='Step size of descent: "sharpness", "certified", "accelerated" or a number.')
+    str, typer.Option(help='Step size of descent: "sharpness", "certified", "monotone", "accelerated" or a number.')
 ]
 Tolerance = Annotated[float, typer.Option(help="Relative excess over the theoretical minimum at which training stops.")]
 FitOut = Annotated[Path | None, typer.Option(help="Folder for the results.", show_default="runs/DATA-rankK-depthN")]

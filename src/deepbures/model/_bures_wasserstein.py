@@ -78,6 +78,7 @@ class BuresWasserstein(AbstractSpectralLoss):
 
     degree = 1
     name = LossName.bw.value
+    upper_curvature = 2.0
     parameters_are_arguments = True
 
     tau: float | Array = eqx.field(default=0.0, converter=as_number)

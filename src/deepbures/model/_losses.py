@@ -97,6 +97,8 @@ class AbstractLoss(eqx.Module):
     degree: ClassVar[int | None] = None
     name: ClassVar[str | None] = None
     """What `loss_named` calls it; None for a loss of your own."""
+    upper_curvature: ClassVar[float | None] = None
+    """κ such that L(W) − ½ κ ‖W‖² is concave; None where none is known."""
     parameters_are_arguments: ClassVar[bool] = False
     """Whether positive parameters may be traced. If so, a new value of one compiles nothing anew."""
 

@@ -180,12 +180,14 @@ def gradient_descent(
         The loss.
     num_steps : int
         Largest number of steps; the run stops before when it has converged.
-    step_size : float, "sharpness", "certified", "accelerated" or optax optimizer
+    step_size : float, "sharpness", "certified", "monotone", "accelerated" or optax optimizer
         A number η > 0; "sharpness": 1/λ_max at the balanced minimizer, half the stability limit there (see
-        `sharpness`); "certified": the largest step with a guarantee from this start (see `certify`), often very
-        small, in a batch the smallest of them; "accelerated": Nesterov's method with the step of "sharpness", restarted
-        where it runs uphill, with a momentum of at most (1 − √(μ/λ_max))/(1 + √(μ/λ_max)), μ the smallest positive
-        curvature there: about √(λ_max/μ) steps instead of λ_max/μ; or any `optax.GradientTransformation`.
+        `sharpness`); "certified": the largest step with a guarantee from this start (see `certify`), in a batch the
+        smallest of them; "monotone": from any start, at each step the largest size found for which the loss certainly
+        falls, by ½ η Σ ‖∂L^N/∂W_l‖² (Bures-Wasserstein loss); "accelerated": Nesterov's method with the step of
+        "sharpness", restarted where it runs uphill, with a momentum of at most (1 − √(μ/λ_max))/(1 + √(μ/λ_max)), μ the
+        smallest positive curvature there: about √(λ_max/μ) steps instead of λ_max/μ; or any
+        `optax.GradientTransformation`.
     tolerance : float
         Stop once L − L* ≤ tolerance · L* (· the loss of the zero network, where L* vanishes). Judged at records.
     num_records : int

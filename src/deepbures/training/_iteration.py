@@ -1,4 +1,4 @@
-"""Gradient descent as a method: one compiled loop over steps, by one of three rules."""
+"""Gradient descent as a method: one compiled loop over steps, by one of four rules."""
 
 from typing import Any, ClassVar
 
@@ -23,7 +23,7 @@ class PlainStep(eqx.Module):
         """What the rule remembers, before the first step."""
         return ()
 
-    def move(self, gradients: Weights, state: Any, weights: Weights) -> tuple[Weights, Any]:
+    def move(self, gradients: Weights, state: Any, weights: Weights, gradient: Array) -> tuple[Weights, Any]:
         """The weights after a step along these gradients, and what the rule remembers then."""
         return tuple(w - self.step_size * g for w, g in zip(weights, gradients, strict=True)), state
 
@@ -37,7 +37,7 @@ class OptaxStep(eqx.Module):
         """What the rule remembers, before the first step."""
         return self.transformation.init(weights)
 
-    def move(self, gradients: Weights, state: Any, weights: Weights) -> tuple[Weights, Any]:
+    def move(self, gradients: Weights, state: Any, weights: Weights, gradient: Array) -> tuple[Weights, Any]:
         """The weights after a step along these gradients, and what the rule remembers then."""
         updates, state = self.transformation.update(gradients, state, weights)
         moved: Weights = optax.apply_updates(weights, updates)
@@ -58,7 +58,7 @@ class AcceleratedStep(eqx.Module):
         """What the rule remembers, before the first step."""
         return weights, jnp.zeros((), weights[0].dtype)
 
-    def move(self, gradients: Weights, state: Any, weights: Weights) -> tuple[Weights, Any]:
+    def move(self, gradients: Weights, state: Any, weights: Weights, gradient: Array) -> tuple[Weights, Any]:
         """The weights after a step along these gradients, and what the rule remembers then."""
         before, age = state
         point = tuple(w - self.step_size * g for w, g in zip(weights, gradients, strict=True))
@@ -69,11 +69,67 @@ class AcceleratedStep(eqx.Module):
         return tuple(p + beta * d for p, d in zip(point, travel, strict=True)), (point, age)
 
 
+class MonotoneStep(eqx.Module):
+    """Plain steps of a size that is certified anew at each: the loss falls by at least ½ η S², S² = Σ ‖∂L^N/∂W_l‖².
+
+    L − ½ κ ‖W‖² is concave, so the change A of the end-to-end matrix in a step, a product of layers, raises the loss by
+    at most ⟨∇L, A⟩ + ½ κ ‖A‖². A step is tried at 1.2 times the size of the last one, and made smaller until that, with
+    the rounding error of A, is no more than −½ η S²; after `_MOST_TRIALS` the weights stay, as then what is left is
+    rounding. In ⟨∇L, A⟩ + ½ κ ‖A‖² = −η S² + q η² a trial gives q, and with it the largest size that would do.
+    """
+
+    curvature: float = eqx.field(static=True)
+
+    def init(self, weights: Weights) -> Any:
+        """The first size to try: 1/(N w^{2N−2}), w² the mean square of a layer."""
+        depth = len(weights)
+        square = sum((weight**2).sum() / min(weight.shape) for weight in weights) / depth
+        size = 1 / (depth * square ** (depth - 1))
+        return jnp.clip(jnp.nan_to_num(size, nan=1.0), 1e-30, 1e30).astype(weights[0].dtype)
+
+    def move(self, gradients: Weights, state: Any, weights: Weights, gradient: Array) -> tuple[Weights, Any]:
+        """The weights after a step along these gradients, and what the rule remembers then."""
+        before, steepness = _product(weights), sum_of_squares(gradients)
+        unit = 4 * (len(weights) + 1) * jnp.finfo(before.dtype).eps * jnp.sqrt((before**2).sum())
+        slope = jnp.sqrt((gradient**2).sum())
+
+        def is_open(carry: Any) -> Array:
+            trials, _, _, _, is_certain = carry
+            return (trials < _MOST_TRIALS) & ~is_certain
+
+        def attempt(carry: Any) -> Any:
+            trials, _, size, _, _ = carry
+            moved = tuple(w - size * g for w, g in zip(weights, gradients, strict=True))
+            change = _product(moved) - before
+            square = (change**2).sum()
+            rise = (gradient * change).sum() + self.curvature / 2 * square
+            rounding = unit * (slope + self.curvature * jnp.sqrt(square))
+            is_certain = rise + rounding <= -0.5 * size * steepness
+            share = 0.45 * steepness * size / (rise + size * steepness)
+            shrunk = size * jnp.clip(jnp.nan_to_num(share, nan=0.0), 1 / 16, 0.7)
+            return trials + 1, size, shrunk, moved, is_certain
+
+        tried = (jnp.zeros((), jnp.int32), state, 1.2 * state, weights, jnp.zeros((), bool))
+        _, size, _, moved, is_certain = jax.lax.while_loop(is_open, attempt, tried)
+        keep = lambda new, old: jnp.where(is_certain, new, old)  # noqa: E731
+        return jax.tree.map(keep, moved, weights), keep(size, state)
+
+
+_MOST_TRIALS = 40
+
+
+def _product(weights: Weights) -> Array:
+    product = weights[0]
+    for weight in weights[1:]:
+        product = weight @ product
+    return product
+
+
 class Iteration(AbstractMethod):
     """Full-batch descent; `position` counts steps."""
 
     unit: ClassVar[str] = "step"
-    rule: PlainStep | OptaxStep | AcceleratedStep
+    rule: PlainStep | OptaxStep | AcceleratedStep | MonotoneStep
 
     def start(self, weights: Weights, goal: Goal) -> State:
         """Step 0; `inner` holds the optimizer's state and the Σ_l ‖W_l‖² above which the run has diverged."""
@@ -101,8 +157,8 @@ class Iteration(AbstractMethod):
 
         def step(carry: Any) -> Any:
             iteration, position, weights, inner, result = carry
-            gradients, _ = layer_gradients(weights, goal.loss, goal.target)
-            moved, moved_inner = self.rule.move(gradients, inner, weights)
+            gradients, gradient = layer_gradients(weights, goal.loss, goal.target)
+            moved, moved_inner = self.rule.move(gradients, inner, weights, gradient)
             sound = sum_of_squares(moved) <= limit  # False for NaN
             active = sound & (result == Result.running)
             keep = lambda new, old: jnp.where(active, new, old)  # noqa: E731

@@ -15,13 +15,16 @@ from deepbures.landscape import Problem
 from deepbures.model import DeepLinearNetwork
 from deepbures.training._batches import batch_axes, is_traced, member
 from deepbures.training._dynamics import curvatures
-from deepbures.training._iteration import AcceleratedStep, OptaxStep, PlainStep
+from deepbures.training._iteration import AcceleratedStep, MonotoneStep, OptaxStep, PlainStep
 from deepbures.training._method import Goal
 
-STEP_SIZES = ("sharpness", "certified", "accelerated")
+STEP_SIZES = ("sharpness", "certified", "monotone", "accelerated")
 """Names accepted as a step size."""
 
-_EXPECTED = 'step_size must be a positive number, "sharpness", "certified", "accelerated" or an optax optimizer, but '
+_EXPECTED = (
+    'step_size must be a positive number, "sharpness", "certified", "monotone", '
+    '"accelerated" or an optax optimizer, but '
+)
 
 
 def _certified(net: DeepLinearNetwork, problem: Problem) -> float:
@@ -54,7 +57,7 @@ def _warn_unstable(step_size: Any, net: DeepLinearNetwork, problem: Problem) -> 
         )
 
 
-Rule = Callable[[Goal], PlainStep | OptaxStep | AcceleratedStep]
+Rule = Callable[[Goal], PlainStep | OptaxStep | AcceleratedStep | MonotoneStep]
 
 
 def step_rule(step_size: Any, net: DeepLinearNetwork, problem: Problem) -> Rule:
@@ -67,6 +70,9 @@ def step_rule(step_size: Any, net: DeepLinearNetwork, problem: Problem) -> Rule:
         if step_size == "certified":
             step = _certified(net, problem)
             return lambda goal: PlainStep(jnp.asarray(step, goal.target.dtype))
+
+        if step_size == "monotone":
+            return _monotone(problem)
 
         steepest = curvatures(problem, net.depth, net.latent_dim)[0]
         if not is_traced(net, steepest) and not np.all(np.asarray(steepest) > 0):
@@ -90,6 +96,16 @@ def step_rule(step_size: Any, net: DeepLinearNetwork, problem: Problem) -> Rule:
     check_number(step_size, "step_size", positive=True)
     _warn_unstable(step_size, net, problem)
     return lambda goal: PlainStep(jnp.asarray(step_size, goal.target.dtype))
+
+
+def _monotone(problem: Problem) -> Rule:
+    curvature = problem.loss.upper_curvature
+    if curvature is None:
+        raise ValueError(
+            f'step_size = "monotone" needs a bound of the curvature from above, which is not known for a '
+            f'{type(problem.loss).__name__} (its `upper_curvature` is None): pass "sharpness" or a number.'
+        )
+    return lambda goal: MonotoneStep(curvature)
 
 
 def _why_flat(problem: Problem) -> str:

@@ -83,7 +83,7 @@ class FitRequest(DataRequest):
     @property
     def step(self) -> float | str:
         """The step size as `deepbures.fit` takes it."""
-        if self.step_size in ("sharpness", "certified", "accelerated"):
+        if self.step_size in ("sharpness", "certified", "monotone", "accelerated"):
             return self.step_size
         try:
             number = float(self.step_size)
@@ -91,8 +91,8 @@ class FitRequest(DataRequest):
             number = math.nan
         require(
             math.isfinite(number) and number > 0,
-            f'--step-size must be "sharpness", "certified", "accelerated" or a positive number, but {self.step_size!r} '
-            "was given.",
+            '--step-size must be "sharpness", "certified", "monotone", "accelerated" or a positive number, but '
+            f"{self.step_size!r} was given.",
         )
         return number
 
