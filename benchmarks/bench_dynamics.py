@@ -1,6 +1,6 @@
 """Certificates held against runs, the paper's grid, descent against flow, depth 100.
 
-    python benchmarks/bench_dynamics.py [certificates] [grid] [depth] [descent] [loop] [deep]
+    python benchmarks/bench_dynamics.py [certificates] [grid] [depth] [descent] [loop] [deep] [steps]
 
 Without names, all of them. `grid` and `certificates` take minutes each.
 """
@@ -148,11 +148,31 @@ def deep() -> None:
         print(f"  near the saddle of rank {stay.rank} from {stay.begin:.3g} to {stay.end:.3g}")
 
 
+def steps(num_targets: int = 20) -> None:
+    """The certified constant step over 1/λ_max, for random targets and starts near them."""
+    print("\n| depth | k = n | k = n/2 |\n| ---: | ---: | ---: |")
+    for depth in (1, 2, 3, 5, 10, 30, 100):
+        cells = []
+        for share in (1, 2):
+            found = []
+            for key in range(num_targets):
+                rng = np.random.default_rng(key)
+                dim = int(rng.integers(2, 9))
+                target = db.Target.from_spectrum(np.sort(np.exp(rng.uniform(-2, 2, dim)))[::-1], key=key)
+                start = db.initialize((max(1, dim // share),) * depth + (dim,), "close", target=target, key=key)
+                known = {c.name: c for c in db.certify(start, target, db.BuresWasserstein())}["descent-constant"]
+                if known.holds:
+                    found.append(known.max_step_size * known.start.sharpness)
+            cells.append(f"{np.median(found):.2f} (least {min(found):.2f}, {len(found)} starts)")
+        print(f"| {depth} | " + " | ".join(cells) + " |")
+
+
 if __name__ == "__main__":
     print(heading())
     known = {
         "loop": against_a_loop,
         "deep": deep,
+        "steps": steps,
         "depth": by_depth,
         "descent": spot_checks,
         "grid": whole_grid,
