@@ -126,3 +126,13 @@ def test_descents_are_certified_on_their_way_with_their_step_size():
     assert proof and proof.step_size == 0.25 and proof.record == 0
     np.testing.assert_allclose(proof.bound([0, 3]), run.excess[0] * np.array([1.0, 0.25**3]), rtol=1e-12)
     assert not proof.check.violated
+
+
+def test_what_is_proved_in_a_sentence(trained):
+    run, _, _, certificates = trained
+    proof = run.certified(certificates)
+    sentence = proof.sentence(run.times, run.excess)
+    assert sentence.startswith(f"from time {proof.position:.3g} on") and "which it kept" in sentence
+    lost = np.where(run.times > proof.position + 1, np.nan, run.excess)
+    false = eqx.tree_at(lambda run: run.records["excess"], run, lost)
+    assert "VIOLATED" in false.certified(certificates).sentence(run.times, lost)

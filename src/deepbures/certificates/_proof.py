@@ -84,6 +84,20 @@ class Proof(ComparedByContents):
             return math.inf
         return self.position + self.certificate.time_to(tolerance, step_size=self.step_size)
 
+    def sentence(self, positions: Any, excess: Any) -> str:
+        """What is proved of a run with this excess at its times or steps, and how that compares; or what is missed."""
+        if self.certificate is None or self.check is None:
+            return f"nothing is proved of this run: {'; '.join(self.missed)}"
+        at, last = float(np.asarray(positions)[-1]), float(np.asarray(excess)[-1])
+        unit = "time" if self.certificate.method == "flow" else "step"
+        kept = "which the run VIOLATED" if self.check.violated else "which it kept"
+        start = f"from {unit} {self.position:.3g} on, at an excess of {self.certificate.excess:.3g}"
+        falls = f"a bound that falls to {float(self.bound(at)):.3g} by {unit} {at:.4g}, {kept}"
+        proved = f"{start}, the excess is certainly below {falls} ({self.certificate.name})"
+        if not math.isfinite(last):
+            return proved
+        return f"{proved}; below the {last:.3g} observed then before {unit} {self.time_to(max(last, 0.0)):.4g}"
+
 
 def prove(
     certificates: Iterable[Certificate],

@@ -123,5 +123,7 @@ def _rows(summary: Mapping[str, Any]) -> dict[str, str]:
         if len(summary["widths"]) > 2:
             rows["balancedness gap"] = f"{summary['largest_balancedness_gap']:.2e} at most"
     rows["result"] = summary["result"]
+    if summary["proof"] is not None:
+        rows["proved"] = summary["proof"]
     rows["seconds"] = f"{summary['seconds']:.1f}"
     return rows

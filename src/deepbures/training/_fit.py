@@ -11,7 +11,7 @@ from deepbures._checks import check_integer
 from deepbures._precision import numpy_in_numpy_out
 from deepbures._types import Array
 from deepbures._warn import warn
-from deepbures.certificates import Certificate, Check, certificates_of, violation
+from deepbures.certificates import Certificate, Check, Proof, certificates_of, violation
 from deepbures.landscape import Problem
 from deepbures.model import AbstractLoss, DeepLinearNetwork, LossName, Target, as_loss, as_target, check_network
 from deepbures.training._features import FeatureDeviations, explained_variance, feature_deviations
@@ -99,6 +99,11 @@ class Fit(eqx.Module):
     def feature_deviations(self) -> FeatureDeviations | None:
         """Standard deviation of each feature in target and model; None for a target known through products only."""
         return feature_deviations(self.network, self.target, self.loss.noise_variance)
+
+    @property
+    def proof(self) -> Proof | None:
+        """From which record of the training on a guarantee holds, and what it promises; None for the closed form."""
+        return None if self.trajectory is None else self.trajectory.certified(self.certificates)
 
     @property
     def horizon(self) -> float | None:
