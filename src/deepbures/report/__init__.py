@@ -9,7 +9,7 @@ from deepbures._html import inline_svg, render
 from deepbures.datasets import Dataset
 from deepbures.report._sections import sections_of
 from deepbures.report._tables import command, flatten, tables
-from deepbures.report._words import lead, short, verdict, verdict_on_model, violations, warnings_of
+from deepbures.report._words import find, lead, short, verdict, verdict_on_model, violations, warnings_of
 from deepbures.training import Fit
 
 
@@ -62,7 +62,7 @@ def render_report(fit: Fit, dataset: Dataset, summary: Mapping[str, Any]) -> str
         "report.html.jinja",
         title=f"{short(dataset.name)}: rank {fit.rank}, depth {fit.network.depth}",
         lead=lead(fit, dataset),
-        verdict={**outcome, "model": model, "advice": advice},
+        verdict={**outcome, "model": model, "advice": advice, "proof": find(summary, "proof")},
         violations=violations(fit),
         warnings=warnings_of(fit, dataset, summary),
         tables=tables(fit, dataset, summary),
