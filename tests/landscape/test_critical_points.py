@@ -278,7 +278,7 @@ def test_lifts_share_the_end_to_end_matrix():
         ),
         (lambda t: db.critical_points(t, 2, EXACT, morse_index=(2, 1)), "morse_index must be at least 2"),
         (lambda t: db.critical_points(t, 2, EXACT, max_value=math.nan), "max_value must be a number, but nan"),
-        (lambda t: db.critical_points(t, 2, db.BuresWasserstein(np.array([0.1, 0.2]))), "batch of losses"),
+        (lambda t: db.critical_points(t, 2, db.BuresWasserstein(jnp.array([0.1, 0.2]))), "batch of losses"),
         (lambda t: db.critical_points(db.Target.from_spectrum(np.zeros(3)), 1, EXACT), "0 positive .* Use smoothing"),
         (
             lambda t: db.critical_points(t, 2, EXACT, depth=2)[0].lift([np.ones((2, 2))]),

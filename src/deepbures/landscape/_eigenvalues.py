@@ -30,7 +30,9 @@ def checked_landscape(
     m = k if latent_dim is None else check_integer(latent_dim, "latent_dim", k, why=" (the rank)")
     most = (2**63 - 1) // (m * (m + target.dim))
     n_layers = check_integer(depth, "depth", 1, most, why=" (for less than 2⁶³ weights)")
-    return decomposed(target), modes, k, m, n_layers
+    known = decomposed(target)
+    loss.check_pairing(known)
+    return known, modes, k, m, n_layers
 
 
 def modes_of(loss: AbstractLoss) -> AbstractModes:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from deepbures._checks import check_integer, format_list
-from deepbures._precision import any_traced, numpy_in_numpy_out
+from deepbures._precision import any_traced, numpy_in_numpy_out, times_power_of_two
 from deepbures._types import Array, Float
 from deepbures._warn import warn
 from deepbures.landscape._problem import Problem
@@ -109,10 +109,12 @@ def warn_unusable(problem: Problem) -> None:
     """Warn of the leading modes that the smoothing keeps at zero."""
     modes = problem.unusable_modes()
     if modes:
-        values, form = np.asarray(problem.eigenvalues), problem.modes
+        form = problem.modes
+        values = times_power_of_two(np.asarray(problem.eigenvalues), 2 * problem.exponent)
+        threshold = times_power_of_two(np.asarray(form.threshold()), 2 * problem.exponent)
         example = float(values[..., modes[0] - 1].min())
         warn(
-            f"{form.threshold_name} = {form.threshold()} is not below {len(modes)} of the {problem.rank} leading "
+            f"{form.threshold_name} = {threshold} is not below {len(modes)} of the {problem.rank} leading "
             f"eigenvalues of the target: mode(s) {format_list(modes)} (λ_{modes[0]} = {example:.4g}) cannot be used, "
             f"and stay at zero in the minimizer. Lower {form.threshold_name} or the rank to use every mode."
         )

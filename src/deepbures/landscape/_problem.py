@@ -26,6 +26,8 @@ class Problem(eqx.Module):
         How. Of a loss without `modes` nothing is known in closed form: numbers are NaN then, arrays None.
     rank : int
         k, in 1..n.
+    exponent : int
+        The data are in units of 2^exponent of the user's, which messages speak in.
 
     Attributes
     ----------
@@ -59,17 +61,19 @@ class Problem(eqx.Module):
     target: Target
     loss: AbstractLoss
     rank: int = eqx.field(static=True)
+    exponent: int = eqx.field(static=True)
     eigenvalues: Float[Array, "*batch known"] | None
     eigenvectors: Array | None
     used: Bool[Array, "*batch {self.rank}"] | None
     minimal_value: Float[Array, "*batch"]
     reference: Float[Array, "*batch"]
 
-    def __init__(self, target: Target, loss: AbstractLoss, rank: int) -> None:
+    def __init__(self, target: Target, loss: AbstractLoss, rank: int, *, exponent: int = 0) -> None:
         check_target(target)
         check_loss(loss)
-        self.target, self.loss = target, loss
+        self.target, self.loss, self.exponent = target, loss, exponent
         self.rank = check_integer(rank, "rank", 1, target.dim, why=" (the dimension of the target)")
+        loss.check_pairing(target)
         every, modes = target.eigenvalues, loss.modes
         self.eigenvectors = None
         if modes is None or every is None:

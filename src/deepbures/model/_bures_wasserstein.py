@@ -11,7 +11,6 @@ So L_τ is the exact loss of [W, √τ I], and smoothing needs no formula of its
 import equinox as eqx
 import jax.numpy as jnp
 
-from deepbures._checks import check_number
 from deepbures._loss_names import LossName
 from deepbures._precision import is_tracer, times_power_of_two
 from deepbures._types import Array, Float
@@ -27,7 +26,7 @@ from deepbures.model._bures_modes import ExactModes, SmoothedModes
 from deepbures.model._coordinates import Coordinates
 from deepbures.model._covariance import AbstractCovariance
 from deepbures.model._excess import exact_excess, smoothed_excess
-from deepbures.model._losses import AbstractSpectralLoss, as_number
+from deepbures.model._losses import AbstractSpectralLoss, as_number, check_parameter
 from deepbures.model._modes import AbstractModes
 from deepbures.model._target import Target
 
@@ -84,7 +83,7 @@ class BuresWasserstein(AbstractSpectralLoss):
     tau: float | Array = eqx.field(default=0.0, converter=as_number)
 
     def __check_init__(self) -> None:
-        check_number(self.tau, "tau")
+        check_parameter(self.tau, "tau")
 
     @property
     def is_smooth(self) -> bool:
@@ -186,7 +185,7 @@ class BuresWasserstein(AbstractSpectralLoss):
         sums = s + (jnp.sqrt(floor) * jnp.sqrt(tau))[..., None]
         moved = rest @ vh.mT
         result = level * (moved * jnp.where(keep, 1 / jnp.where(keep, sums, 1), 0)[..., None, :]) @ vh
-        return result + jnp.sqrt(level / tau) * (rest - moved @ vh) if self.is_smooth else result
+        return result + jnp.sqrt(level) / jnp.sqrt(tau) * (rest - moved @ vh) if self.is_smooth else result
 
     def _excess(
         self, w: Float[Array, "n m"], target: Target, rank: int, minimal_value: Float[Array, ""] | float

@@ -17,53 +17,62 @@ no eigenvector is differentiated.
 import equinox as eqx
 import jax.numpy as jnp
 
-from deepbures._checks import check_number
 from deepbures._loss_names import LossName
 from deepbures._precision import times_power_of_two
 from deepbures._types import Array, Float
 from deepbures.linalg import namespace, squared_norm
-from deepbures.model._losses import AbstractSpectralLoss, as_number
+from deepbures.model._losses import AbstractSpectralLoss, as_number, check_parameter
 from deepbures.model._modes import AbstractModes, Numbers
 from deepbures.model._target import Target
 
 
 class _Entropy(eqx.Module):
-    """φ and φ' of one σ², elementwise, with divided differences."""
+    """φ and φ' of one σ², elementwise, as functions of y = √x, with divided differences.
+
+    Only y and d are formed, never x or σ⁴, which leave the range of floating point long before what is made of them.
+    """
 
     noise: Array
 
-    def root(self, x: Array) -> Array:
-        """d(x)."""
-        return namespace(x, self.noise).sqrt(4 * x + self.noise**2)
+    def root(self, y: Array) -> Array:
+        """The root d = √(4y² + σ⁴)."""
+        return namespace(y, self.noise).hypot(2 * y, self.noise)
 
-    def value(self, x: Array) -> Array:
-        """φ(x), as σ² (ln(1 + u) − 2u) with u = (d − σ²)/(2σ²) = 2x / (σ² (d + σ²))."""
-        u = 2 * x / (self.noise * (self.root(x) + self.noise))
-        return self.noise * (namespace(u).log1p(u) - 2 * u)
+    def value(self, y: Array) -> Array:
+        """φ, as σ² ln(1 + u) − 2σ²u with u = (d − σ²)/(2σ²) = 2y² / (σ² (d + σ²))."""
+        xp = namespace(y, self.noise)
+        sums = self.root(y) + self.noise
+        scaled = 2 * y * (y / sums)  # σ²u
+        # ln(1 + u) = ln((d + σ²)/(2σ²)) is taken as it stands where u is large: y/σ² may be out of range there.
+        is_large = 1e-8 * y > self.noise
+        u = 2 * (xp.where(is_large, 0, y) / self.noise) * (y / sums)
+        logarithm = xp.where(is_large, xp.log(sums) - xp.log(2 * self.noise), xp.log1p(u))
+        return xp.where(u + is_large > 1e-20, self.noise * logarithm, scaled) - 2 * scaled
 
-    def slope(self, x: Array) -> Array:
-        """φ'(x)."""
-        return -2 / (self.root(x) + self.noise)
+    def slope(self, y: Array) -> Array:
+        """φ'."""
+        return -2 / (self.root(y) + self.noise)
 
-    def divided(self, x: Array, y: Array) -> Array:
-        """φ'[x, y] = (φ'(x) − φ'(y)) / (x − y), φ''(x) for x = y."""
-        a, b = self.root(x), self.root(y)
-        return 8 / ((a + b) * (a + self.noise) * (b + self.noise))
+    def divided(self, y: Array, z: Array) -> Array:
+        """φ'[y², z²] = (φ'(y²) − φ'(z²)) / (y² − z²), φ'' for y = z."""
+        a, b = self.root(y), self.root(z)
+        return 8 / (a + b) / (a + self.noise) / (b + self.noise)
 
     def own_slope(self, m: Array) -> Array:
         """κ(m) = m φ'(m²), half the derivative of φ(m²)."""
-        return m * self.slope(m * m)
+        return m * self.slope(m)
 
     def own_divided(self, x: Array, y: Array) -> Array:
         """κ[x, y], κ'(x) for x = y.
 
-        From x (d_y + σ²) − y (d_x + σ²) = (x − y) (σ² + σ⁴ (x + y) / (x d_y + y d_x)), d_x being d(x²).
+        From x (d_y + σ²) − y (d_x + σ²) = (x − y) (σ² + σ⁴ / (t d_y + (1 − t) d_x)), t = x/(x + y), d_x being d(x²).
         """
         xp = namespace(x, y, self.noise)
-        a, b = self.root(x * x), self.root(y * y)
-        mixed = x * b + y * a
-        ratio = xp.where(mixed > 0, (x + y) / xp.where(mixed > 0, mixed, 1), 1 / self.noise)
-        return -2 * self.noise * (1 + self.noise * ratio) / ((a + self.noise) * (b + self.noise))
+        a, b = self.root(x), self.root(y)
+        sums = x + y
+        share = xp.where(sums > 0, x / xp.where(sums > 0, sums, 1), 0.5)
+        ratio = self.noise / (share * b + (1 - share) * a)
+        return -2 * (self.noise / (a + self.noise)) * ((1 + ratio) / (b + self.noise))
 
 
 def _function(values: Float[Array, "... m"], vectors: Float[Array, "... m m"]) -> Float[Array, "... m m"]:
@@ -87,6 +96,12 @@ def _eigen(gram: Float[Array, "... m m"]) -> tuple[Float[Array, "... m"], Float[
     return jnp.maximum(values, 0), vectors
 
 
+def _rooted(gram: Float[Array, "... m m"]) -> tuple[Float[Array, "... m"], Float[Array, "... m m"]]:
+    """The roots of the eigenvalues, and the eigenvectors."""
+    values, vectors = _eigen(gram)
+    return jnp.sqrt(values), vectors
+
+
 class AbstractEntropicLoss(AbstractSpectralLoss):
     """A loss of entropic transport, with its regularization ε: a variance."""
 
@@ -96,7 +111,7 @@ class AbstractEntropicLoss(AbstractSpectralLoss):
     epsilon: float | Array = eqx.field(converter=as_number)
 
     def __check_init__(self) -> None:
-        check_number(self.epsilon, "epsilon", positive=True)
+        check_parameter(self.epsilon, "epsilon", positive=True)
 
     def in_units(self, exponent: int) -> "AbstractEntropicLoss":
         """The loss of data in units of 2^exponent: ε is a variance."""
@@ -158,14 +173,14 @@ class EntropicWasserstein(AbstractEntropicLoss):
 
     def _value(self, w: Float[Array, "... n m"], target: Target) -> Float[Array, "..."]:
         entropy = self._entropy(w)
-        x, _ = _eigen(w.mT @ target.matmul(w))
-        return squared_norm(w) + target.trace + entropy.value(x).sum(-1)
+        y, _ = _rooted(w.mT @ target.matmul(w))
+        return squared_norm(w) + target.trace + entropy.value(y).sum(-1)
 
     def _gradient(self, w: Float[Array, "... n m"], target: Target) -> Float[Array, "... n m"]:
         entropy = self._entropy(w)
         product = jnp.asarray(target.matmul(w))
-        x, v = _eigen(w.mT @ product)
-        return 2 * (w + product @ _function(entropy.slope(x), v))
+        y, v = _rooted(w.mT @ product)
+        return 2 * (w + product @ _function(entropy.slope(y), v))
 
     def _hvp(
         self, w: Float[Array, "... n m"], target: Target, direction: Float[Array, "... n m"]
@@ -227,18 +242,18 @@ class SinkhornDivergence(AbstractEntropicLoss):
                 "EntropicWasserstein, or build the target with Target.from_factor, from_samples or from_spectrum."
             )
         entropy = self._entropy(w)
-        x, _ = _eigen(w.mT @ target.matmul(w))
+        y, _ = _rooted(w.mT @ target.matmul(w))
         own, _ = _eigen(w.mT @ w)
         values = jnp.asarray(target.eigenvalues)
-        rest = entropy.value(own**2).sum(-1) + entropy.value(values**2).sum(-1)
-        return jnp.maximum(entropy.value(x).sum(-1) - rest / 2, 0)
+        rest = entropy.value(own).sum(-1) + entropy.value(values).sum(-1)
+        return jnp.maximum(entropy.value(y).sum(-1) - rest / 2, 0)
 
     def _gradient(self, w: Float[Array, "... n m"], target: Target) -> Float[Array, "... n m"]:
         entropy = self._entropy(w)
         product = jnp.asarray(target.matmul(w))
-        x, v = _eigen(w.mT @ product)
+        y, v = _rooted(w.mT @ product)
         own, u = _eigen(w.mT @ w)
-        return 2 * (product @ _function(entropy.slope(x), v) - w @ _function(entropy.own_slope(own), u))
+        return 2 * (product @ _function(entropy.slope(y), v) - w @ _function(entropy.own_slope(own), u))
 
     def _hvp(
         self, w: Float[Array, "... n m"], target: Target, direction: Float[Array, "... n m"]
@@ -255,10 +270,18 @@ def _attraction_hvp(
 ) -> Float[Array, "... n m"]:
     """The derivative of 2 Σ0 W φ'(Wᵀ Σ0 W)."""
     product, moved = jnp.asarray(target.matmul(w)), jnp.asarray(target.matmul(direction))
-    x, v = _eigen(w.mT @ product)
+    y, v = _rooted(w.mT @ product)
     cross = product.mT @ direction
-    change = _derivative(entropy.divided(*_pairs(x)), v, cross + cross.mT)
-    return 2 * (moved @ _function(entropy.slope(x), v) + product @ change)
+    # φ''(0) = 1/σ⁶ is out of range for tiny ε; there it meets derivatives of the Gram matrix that are zero.
+    divided = jnp.minimum(entropy.divided(*_pairs(y)), jnp.finfo(w.dtype).max)
+    change = _derivative(divided, v, cross + cross.mT)
+    return 2 * (moved @ _function(entropy.slope(y), v) + product @ change)
+
+
+def _mean(eigenvalue: Numbers, square: Numbers) -> Numbers:
+    """√(λm), whose square may be out of range; of modes below the threshold, which have no m*, that at m = 0."""
+    xp = namespace(eigenvalue, square)
+    return xp.sqrt(eigenvalue) * xp.sqrt(xp.where(square > 0, square, 0))
 
 
 class EntropicModes(AbstractModes):
@@ -275,20 +298,20 @@ class EntropicModes(AbstractModes):
 
     def value(self, eigenvalue: Numbers, square: Numbers) -> Numbers:
         """The cost of one mode, m + λ + φ(λm)."""
-        return square + eigenvalue + _Entropy(self.noise).value(eigenvalue * square)
+        return square + eigenvalue + _Entropy(self.noise).value(_mean(eigenvalue, square))
 
     def slope(self, eigenvalue: Numbers, square: Numbers) -> Numbers:
         """The slope h' = 1 + λ φ'(λm)."""
-        return 1 + eigenvalue * _Entropy(self.noise).slope(eigenvalue * square)
+        return 1 + eigenvalue * _Entropy(self.noise).slope(_mean(eigenvalue, square))
 
     def curvature(self, eigenvalue: Numbers, square: Numbers) -> Numbers:
         """The curvature h'' = λ² φ''(λm)."""
-        x = eigenvalue * square
-        return eigenvalue**2 * _Entropy(self.noise).divided(x, x)
+        y = _mean(eigenvalue, square)
+        return eigenvalue**2 * _Entropy(self.noise).divided(y, y)
 
     def coupling(self, first: Numbers, second: Numbers, first_square: Numbers, second_square: Numbers) -> Numbers:
         """The coupling q = λ_i λ_j φ'[λ_i m_i, λ_j m_j]."""
-        return first * second * _Entropy(self.noise).divided(first * first_square, second * second_square)
+        return first * second * _Entropy(self.noise).divided(_mean(first, first_square), _mean(second, second_square))
 
     def used(self, eigenvalue: Numbers) -> Numbers:
         """A used mode rests at m* = λ − σ²."""
@@ -317,22 +340,22 @@ class SinkhornModes(AbstractModes):
     def value(self, eigenvalue: Numbers, square: Numbers) -> Numbers:
         """The value h = φ(λm) − ½φ(m²) − ½φ(λ²)."""
         entropy = _Entropy(self.noise)
-        return entropy.value(eigenvalue * square) - (entropy.value(square**2) + entropy.value(eigenvalue**2)) / 2
+        return entropy.value(_mean(eigenvalue, square)) - (entropy.value(square) + entropy.value(eigenvalue)) / 2
 
     def slope(self, eigenvalue: Numbers, square: Numbers) -> Numbers:
         """The slope h' = λ φ'(λm) − κ(m)."""
         entropy = _Entropy(self.noise)
-        return eigenvalue * entropy.slope(eigenvalue * square) - entropy.own_slope(square)
+        return eigenvalue * entropy.slope(_mean(eigenvalue, square)) - entropy.own_slope(square)
 
     def curvature(self, eigenvalue: Numbers, square: Numbers) -> Numbers:
         """The curvature h'' = λ² φ''(λm) − κ'(m)."""
-        entropy, x = _Entropy(self.noise), eigenvalue * square
-        return eigenvalue**2 * entropy.divided(x, x) - entropy.own_divided(square, square)
+        entropy, y = _Entropy(self.noise), _mean(eigenvalue, square)
+        return eigenvalue**2 * entropy.divided(y, y) - entropy.own_divided(square, square)
 
     def coupling(self, first: Numbers, second: Numbers, first_square: Numbers, second_square: Numbers) -> Numbers:
         """The coupling q = λ_i λ_j φ'[λ_i m_i, λ_j m_j] − κ[m_i, m_j]."""
         entropy = _Entropy(self.noise)
-        attraction = first * second * entropy.divided(first * first_square, second * second_square)
+        attraction = first * second * entropy.divided(_mean(first, first_square), _mean(second, second_square))
         return attraction - entropy.own_divided(first_square, second_square)
 
     def used(self, eigenvalue: Numbers) -> Numbers:
@@ -345,4 +368,4 @@ class SinkhornModes(AbstractModes):
 
     def exchange(self, outside: Numbers, inside: Numbers) -> Numbers:
         """The Hessian eigenvalue 4 (λ_j − λ_i) / (d(λ_j²) + σ²): the general formula with κ(0) = 0."""
-        return 2 * (outside - inside) * _Entropy(self.noise).slope(inside**2)
+        return 2 * (outside - inside) * _Entropy(self.noise).slope(inside)

@@ -38,15 +38,19 @@ def smoothed_excess(c: Coordinates, rank: int, tau: Float[Array, ""]) -> Float[A
 
         L_τ − L_τ* = Σ_{i unused} (1 − √(λ_i/τ)) ‖row_i w‖² + tr(T* S) + tr(T*⁻¹ Σ0) − 2 tr (Σ0^½ S Σ0^½)^½,
 
-    and with G = [w, √τ I], Q = polar(D G), Q Qᵀ = I, the last three terms are ‖T*^½ G − T*^{−½} D Q‖²: squares.
+    and with G = [w, √τ I], Q = polar(D G), Q Qᵀ = I, the last three terms are ‖T*^½ G − T*^{−½} D Q‖²: squares. The
+    first sum cancels with them, to the rounding of Σ √(λ_i/τ) ‖row_i w‖². Where that is more than the loss and the
+    variance themselves, for tiny τ away from the minimum, the difference of the losses has more digits.
     """
     values, w = c.eigenvalues, c.blocks[0]
     q = values.shape[-1]
     used = (jnp.arange(q) < rank) & (values > tau)
-    root = jnp.sqrt(values)
-    g = jnp.concatenate([w, jnp.sqrt(tau) * jnp.eye(q, dtype=w.dtype)], axis=-1)
+    root, small = jnp.sqrt(values), jnp.sqrt(tau)
+    g = jnp.concatenate([w, small * jnp.eye(q, dtype=w.dtype)], axis=-1)
     u, _, vh = thin_svd(root[:, None] * g)
-    left = jnp.where(used, 1, (values / tau) ** 0.25)
-    right = jnp.where(used, root, values**0.25 * tau**0.25)
-    curved = jnp.where(used, 0, 1 - jnp.sqrt(values / tau)) * (w**2).sum(-1)
-    return curved.sum() + squared_norm(left[:, None] * g - right[:, None] * (u @ vh))
+    left = jnp.where(used, 1, jnp.sqrt(root / small))
+    right = jnp.where(used, root, jnp.sqrt(root) * jnp.sqrt(small))
+    norms = jnp.where(used, 0, (w**2).sum(-1))
+    squares = ((1 - root / small) * norms).sum() + squared_norm(left[:, None] * g - right[:, None] * (u @ vh))
+    difference = squared_norm(g - root[:, None] * (u @ vh)) - jnp.where(used, 0, (root - small) ** 2).sum()
+    return jnp.where((root / small * norms).sum() > values.sum() + squared_norm(w), difference, squares)

@@ -10,17 +10,17 @@ so that products with Σ0 and the thin SVD are all that is needed. With P = S⁻
     ∇²L[A] = S⁻¹ (A − E) − S⁻¹ (Σ0 S⁻¹ (A − E) − E'),    E = dS P, E' = dS R, dS = A Wᵀ + W Aᵀ.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 
-from deepbures._checks import check_number
 from deepbures._loss_names import LossName
-from deepbures._precision import times_power_of_two
+from deepbures._precision import any_traced, is_tracer, times_power_of_two
 from deepbures._types import Array, Float
 from deepbures.linalg import namespace, thin_svd
-from deepbures.model._losses import AbstractSpectralLoss, as_number
+from deepbures.model._losses import AbstractSpectralLoss, as_number, check_parameter
 from deepbures.model._modes import AbstractModes, Numbers
 from deepbures.model._target import Target
 
@@ -80,7 +80,7 @@ class GaussianLikelihood(AbstractSpectralLoss):
     tau: float | Array = eqx.field(converter=as_number)
 
     def __check_init__(self) -> None:
-        check_number(self.tau, "tau", positive=True)
+        check_parameter(self.tau, "tau", positive=True)
 
     def in_units(self, exponent: int) -> "GaussianLikelihood":
         """The loss of data in units of 2^exponent: τ is a variance."""
@@ -101,6 +101,10 @@ class GaussianLikelihood(AbstractSpectralLoss):
         """The scalar functions of its landscape."""
         return LikelihoodModes(self.tau)
 
+    def _check_target(self, target: Target) -> None:
+        """Curvatures are of the size λ/τ², and all that is made of them is to be a number."""
+        _check_scale(self.tau, target)
+
     def _value(self, w: Float[Array, "... n m"], target: Target) -> Float[Array, "..."]:
         if target.eigenvalues is None:
             raise ValueError(
@@ -112,7 +116,7 @@ class GaussianLikelihood(AbstractSpectralLoss):
         # tr S⁻¹Σ0 and ln det S relative to W = 0: sums over the modes of W alone.
         inside = (noisy.u * jnp.asarray(target.matmul(noisy.u))).sum(-2)
         ratio = noisy.squares / noisy.tau
-        change = jnp.log1p(ratio) - inside / noisy.tau * ratio / (1 + ratio)
+        change = jnp.log1p(ratio) - inside / noisy.tau * (noisy.squares / (noisy.squares + noisy.tau))
         return modes.cost(values).sum(-1) + change.sum(-1) / 2
 
     def _gradient(self, w: Float[Array, "... n m"], target: Target) -> Float[Array, "... n m"]:
@@ -136,6 +140,21 @@ class GaussianLikelihood(AbstractSpectralLoss):
     def _noisy(self, w: Array) -> _Noisy:
         u, s, _ = thin_svd(w)
         return _Noisy(u, s**2, jnp.asarray(self.tau, w.dtype))
+
+
+def _check_scale(tau: Any, target: Target) -> None:
+    """Refuse noise so far below the variance of the target that curvatures leave the range of its precision."""
+    finfo = np.finfo(target.dtype)
+    if is_tracer(tau) or any_traced(target) or float(np.min(tau)) > float(finfo.eps) ** 2:
+        return
+    total, smallest = float(np.max(target.trace)), float(np.min(tau))
+    least = total**0.5 * float(finfo.max) ** -0.49
+    if smallest < least:
+        raise ValueError(
+            f"tau = {smallest:g} is too small for a target of total variance {total:.3g}: curvatures of the "
+            f"likelihood, of the size variance / tau², leave the range of {finfo.dtype}. Use tau ≥ {least:.1e}, or "
+            "BuresWasserstein."
+        )
 
 
 class LikelihoodModes(AbstractModes):
@@ -164,17 +183,17 @@ class LikelihoodModes(AbstractModes):
     def slope(self, eigenvalue: Numbers, square: Numbers) -> Numbers:
         """The slope h' = ½ (1/s − λ/s²)."""
         level = square + self.tau
-        return (level - eigenvalue) / (2 * level**2)
+        return (level - eigenvalue) / level / (2 * level)
 
     def curvature(self, eigenvalue: Numbers, square: Numbers) -> Numbers:
         """The curvature h'' = λ/s³ − ½/s²."""
         level = square + self.tau
-        return (eigenvalue - level / 2) / level**3
+        return (eigenvalue - level / 2) / level / level / level
 
     def coupling(self, first: Numbers, second: Numbers, first_square: Numbers, second_square: Numbers) -> Numbers:
         """The coupling q = (½ (λ_i/s_i + λ_j/s_j) − ½) / (s_i s_j)."""
         a, b = first_square + self.tau, second_square + self.tau
-        return (first / a + second / b - 1) / (2 * a * b)
+        return (first / a + second / b - 1) / a / (2 * b)
 
     def used(self, eigenvalue: Numbers) -> Numbers:
         """A used mode rests at m* = λ − τ."""
@@ -184,6 +203,10 @@ class LikelihoodModes(AbstractModes):
         """Modes must exceed τ."""
         return self.tau
 
+    def rest(self, eigenvalue: Numbers) -> Numbers:
+        """The value of a used mode, 0."""
+        return 0 * eigenvalue
+
     def exchange(self, outside: Numbers, inside: Numbers) -> Numbers:
         """The Hessian eigenvalue (λ_j − λ_i) / (τ λ_j)."""
-        return (inside - outside) / (self.tau * inside)
+        return (inside - outside) / inside / self.tau

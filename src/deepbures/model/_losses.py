@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deepbures._checks import as_array
+from deepbures._checks import as_array, check_number
 from deepbures._precision import any_traced, is_tracer, numpy_in_numpy_out
 from deepbures._types import Array, ArrayLike, Float
 from deepbures.model._compiled import call_compiled
@@ -42,31 +42,43 @@ def _is_compiled(known: Any, target: Target) -> bool:
 # JAX's own chain rule ties the functions below together: differentiating the value calls the gradient, differentiating
 # the gradient calls the Hessian-vector product. No eigenvector is differentiated.
 @eqx.filter_custom_jvp
-def _value(w: Float[Array, "... n m"], *, target: Target, loss: "AbstractLoss") -> Float[Array, "..."]:
+def _value(w: Float[Array, "... n m"], target: Target, loss: "AbstractLoss") -> Float[Array, "..."]:
     return loss._value(w, target)
 
 
 @_value.def_jvp
-def _value_jvp(primals: Any, tangents: Any, *, target: Target, loss: "AbstractLoss") -> Any:
-    (w,), (direction,) = primals, tangents
-    value = _value(w, target=target, loss=loss)
+def _value_jvp(primals: Any, tangents: Any) -> Any:
+    (w, target, loss), direction = primals, _only_in_w(tangents)
+    value = _value(w, target, loss)
     if direction is None:
         return value, jnp.zeros_like(value)
-    return value, inner_product(_gradient(w, target=target, loss=loss), direction)
+    return value, inner_product(_gradient(w, target, loss), direction)
 
 
 @eqx.filter_custom_jvp
-def _gradient(w: Float[Array, "... n m"], *, target: Target, loss: "AbstractLoss") -> Float[Array, "... n m"]:
+def _gradient(w: Float[Array, "... n m"], target: Target, loss: "AbstractLoss") -> Float[Array, "... n m"]:
     return loss._gradient(w, target)
 
 
 @_gradient.def_jvp
-def _gradient_jvp(primals: Any, tangents: Any, *, target: Target, loss: "AbstractLoss") -> Any:
-    (w,), (direction,) = primals, tangents
-    gradient = _gradient(w, target=target, loss=loss)
+def _gradient_jvp(primals: Any, tangents: Any) -> Any:
+    (w, target, loss), direction = primals, _only_in_w(tangents)
+    gradient = _gradient(w, target, loss)
     if direction is None:
         return gradient, jnp.zeros_like(gradient)
     return gradient, loss._hvp(w, target, direction)
+
+
+def _only_in_w(tangents: Any) -> Any:
+    """The direction of w; refuses to differentiate in what the losses have no closed forms for."""
+    direction, of_target, of_loss = tangents
+    for what, moved in (("its parameters", of_loss), ("the target", of_target)):
+        if jax.tree.leaves(moved):
+            raise TypeError(
+                f"A loss is differentiable by JAX in w alone, but a derivative in {what} was asked for. Take "
+                "differences of values for that; of both covariances, squared_bures_wasserstein is differentiable."
+            )
+    return direction
 
 
 class AbstractLoss(eqx.Module):
@@ -118,7 +130,7 @@ class AbstractLoss(eqx.Module):
         w = self._checked(w, target)
         if _is_compiled((self, w), target):
             return call_compiled("_value", self, target, (w,))
-        return _value(jnp.asarray(w), target=target, loss=self)
+        return _value(jnp.asarray(w), target, self)
 
     @numpy_in_numpy_out
     def grad(self, w: ArrayLike, target: Target) -> Float[Array, "... n m"]:
@@ -126,7 +138,7 @@ class AbstractLoss(eqx.Module):
         w = self._checked(w, target)
         if _is_compiled((self, w), target):
             return call_compiled("_gradient", self, target, (w,))
-        return _gradient(jnp.asarray(w), target=target, loss=self)
+        return _gradient(jnp.asarray(w), target, self)
 
     @numpy_in_numpy_out
     def hvp(self, w: ArrayLike, target: Target, direction: ArrayLike) -> Float[Array, "... n m"]:
@@ -140,8 +152,35 @@ class AbstractLoss(eqx.Module):
 
     def _checked(self, w: ArrayLike, target: Target) -> Float[Array, "... n m"]:
         w = _check_shape(w, target)
+        self._check_parameters(w.dtype)
+        self._check_is_one()
         self._check_target(target)
         return w
+
+    def check_pairing(self, target: Target) -> None:
+        """Refuse a target, or a precision of it, that the loss cannot be computed for."""
+        self._check_parameters(target.dtype)
+        self._check_target(target)
+
+    def _check_is_one(self) -> None:
+        """Refuse a batch of losses that is not mapped over."""
+        for name, value in vars(self).items():
+            if self.parameters_are_arguments and isinstance(value, jax.Array) and value.ndim > 0:
+                raise ValueError(
+                    f"{name} has shape {value.shape}, a batch of losses: map over it with jax.vmap, as in "
+                    f"jax.vmap(lambda {name}: {type(self).__name__}({name}).value(w, target))({name})."
+                )
+
+    def _check_parameters(self, dtype: Any) -> None:
+        """Refuse parameters that this precision does not hold."""
+        smallest, largest = float(np.finfo(dtype).tiny), float(np.finfo(dtype).max)
+        for field in dataclasses.fields(self):
+            value: Any = getattr(self, field.name)
+            if isinstance(value, float) and value and not smallest <= abs(value) <= largest:
+                raise ValueError(
+                    f"{field.name} = {float(value):g} is out of the range of {np.dtype(dtype)}, the precision of w and "
+                    f"target: pass one of a size between {smallest:.2g} and {largest:.2g}, or data in higher precision."
+                )
 
     def _check_target(self, target: Target) -> None:
         """Refuse a target that the loss cannot be computed for."""
@@ -236,6 +275,16 @@ class AbstractSpectralLoss(AbstractLoss):
 def as_number(value: Any) -> Any:
     """NumPy's numbers as Python's: under `eqx.filter_jit` they would be traced, and a traced τ counts as positive."""
     return value.item() if isinstance(value, (np.generic, np.ndarray)) and np.ndim(value) == 0 else value
+
+
+def check_parameter(value: Any, name: str, *, positive: bool = False) -> None:
+    """Refuse what is no number ≥ 0, or > 0. A JAX array may hold one for each loss of a batch, mapped by `jax.vmap`."""
+    check_number(value, name, positive=positive)
+    if np.ndim(value) > 0 and not isinstance(value, jax.Array):
+        raise ValueError(
+            f"{name} must be one number, but has shape {np.shape(value)}. For several losses at once map over {name} "
+            "with jax.vmap, or loop."
+        )
 
 
 def _is_number(value: Any) -> bool:

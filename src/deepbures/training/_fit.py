@@ -203,7 +203,7 @@ def fit(
     if chosen.needs_start:
         start = fit_start(target, widths, init=init, seed=seed, tau=objective.noise_variance)
     units = units_of(target, objective, start, depth)
-    problem = Problem(*units.of_problem(target, objective), rank)
+    problem = Problem(*units.of_problem(target, objective), rank, exponent=units.matrix)
     inner = chosen if units.are_the_users else chosen.in_units(units)
     trained = inner.train(
         problem,
