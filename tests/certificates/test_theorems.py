@@ -137,3 +137,10 @@ def test_what_is_no_tuple_of_theorems_is_refused(told):
     assert [c.name for c in db.certify(db.initialize((3, 3), key=0), TARGET, Told((Slow(0.5),)))] == [Slow(0.5).name]
     with pytest.raises(TypeError, match="told of a Told must be a tuple of theorems, objects of subclasses of Abstr"):
         db.certify(db.initialize((3, 3), key=0), TARGET, Told(told))
+
+
+@pytest.mark.parametrize("attribute", ["method", "kind"])
+def test_a_theorem_of_another_kind_or_method_is_refused(attribute):
+    wrong = type("Wrong", (Slow,), {attribute: "promise"})
+    with pytest.raises(ValueError, match=rf"Wrong\.{attribute} must be .* but is 'promise'"):
+        wrong(0.5)

@@ -1,6 +1,7 @@
 """A distance of one's own, as the documentation shows it, is as right as the others, in every library and order."""
 
 import doctest
+import pickle
 import re
 from pathlib import Path
 
@@ -27,6 +28,22 @@ def shown() -> dict:
 
 
 STEIN = shown()["stein"]
+
+
+class Euclidean(dbm.Kernel):
+    """The squared Euclidean distance; of this module, as pickle asks."""
+
+    def decompose(self, x, y):
+        return (x - y,)
+
+    def value(self, x, y, pieces):
+        return (pieces[0] ** 2).sum((-2, -1))
+
+    def gradient(self, which, x, y, pieces):
+        return -2 * pieces[0] if which else 2 * pieces[0]
+
+    def hessian_product(self, x, y, pieces, dx, dy):
+        return 2 * (dx - dy), 2 * (dy - dx)
 
 
 def covariances(count: int, dim: int = 4, seed: int = 0) -> np.ndarray:
@@ -181,3 +198,8 @@ def test_a_kernel_that_returns_another_shape_is_refused(wrong):
             call()
     for call in calls(dbm.differentiable(Negligent("nothing"))):
         call()
+
+
+def test_the_function_of_a_kernel_that_can_be_pickled_can_be_pickled():
+    distance, (x, y) = dbm.differentiable(Euclidean()), covariances(2)
+    assert pickle.loads(pickle.dumps(distance))(x, y) == distance(x, y)

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import equinox as eqx
 import numpy as np
@@ -43,6 +43,13 @@ class AbstractTheorem(eqx.Module):
     >>> halved.holds, float(halved.bound(3.0) / halved.excess).__round__(12)
     (True, 0.125)
     """
+
+    def __check_init__(self) -> None:
+        for attribute, allowed in (("method", get_args(Method)), ("kind", get_args(Kind))):
+            value = getattr(self, attribute)
+            if value not in allowed:
+                names = " or ".join(map(repr, allowed))
+                raise ValueError(f"{type(self).__name__}.{attribute} must be {names}, but is {value!r}.")
 
     @property
     @abstractmethod

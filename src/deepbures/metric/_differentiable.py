@@ -1,6 +1,7 @@
 """What makes a function of a kernel."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 from array_api_compat import array_namespace
@@ -116,16 +117,16 @@ def differentiable(kernel: Kernel) -> Callable[[Array, Array], Array]:
     if not isinstance(kernel, Kernel):
         raise TypeError(f"kernel must be an instance of a subclass of deepbures.Kernel, but {kernel!r} was given.")
 
-    kernel = _Checked(kernel)
+    return functools.partial(_evaluate, _Checked(kernel))
 
-    def function(x: Array, y: Array) -> Array:
-        x, y = floating_arrays(x=x, y=y)
-        check_matrices("(..., m, n)", x=x, y=y)
-        check_finite(x=x, y=y)
-        x, y = align(x=x, y=y)
-        xp = array_namespace(x, y)
-        batch = tuple(max(sizes) if 0 not in sizes else 0 for sizes in zip(x.shape[:-2], y.shape[:-2], strict=True))
-        x, y = (xp.broadcast_to(z, (*batch, *z.shape[-2:])) for z in (x, y))
-        return plain(distance(kernel, x, y))
 
-    return function
+def _evaluate(kernel: Kernel, x: Array, y: Array) -> Array:
+    # Of a module, so that it can be pickled wherever its kernel can.
+    x, y = floating_arrays(x=x, y=y)
+    check_matrices("(..., m, n)", x=x, y=y)
+    check_finite(x=x, y=y)
+    x, y = align(x=x, y=y)
+    xp = array_namespace(x, y)
+    batch = tuple(max(sizes) if 0 not in sizes else 0 for sizes in zip(x.shape[:-2], y.shape[:-2], strict=True))
+    x, y = (xp.broadcast_to(z, (*batch, *z.shape[-2:])) for z in (x, y))
+    return plain(distance(kernel, x, y))
