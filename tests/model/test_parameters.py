@@ -1,5 +1,7 @@
 """Parameters of losses at the ends of the range of numbers, of the wrong shape, and traced."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -71,6 +73,15 @@ def test_of_a_huge_tau_is_left_the_logarithm():
 def test_parameters_out_of_range_are_refused(loss, message, ask):
     with pytest.raises(ValueError, match=message):
         ask(db.Target.from_spectrum(SPECTRUM, key=0), loss)
+
+
+def test_at_the_least_noise_that_is_taken_all_is_finite():
+    target = db.Target.from_spectrum(SPECTRUM, key=0)
+    with pytest.raises(ValueError, match="Use tau ≥") as refusal:
+        db.GaussianLikelihood(1e-300).value(W, target)
+    least = float(re.search(r"tau ≥ (\S+),", str(refusal.value)).group(1))
+    for found in numbers(db.GaussianLikelihood(1.1 * least), target).values():
+        assert np.isfinite(found).all()
 
 
 def test_float32_has_a_range_of_its_own():

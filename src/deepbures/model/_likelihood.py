@@ -102,7 +102,7 @@ class GaussianLikelihood(AbstractSpectralLoss):
         return LikelihoodModes(self.tau)
 
     def _check_target(self, target: Target) -> None:
-        """Curvatures are of the size λ/τ², and all that is made of them is to be a number."""
+        """Curvatures are of the size λ/τ², what they are summed from up to λ²/τ³: both are to be numbers."""
         _check_scale(self.tau, target)
 
     def _value(self, w: Float[Array, "... n m"], target: Target) -> Float[Array, "..."]:
@@ -148,12 +148,12 @@ def _check_scale(tau: Any, target: Target) -> None:
     if is_tracer(tau) or any_traced(target) or float(np.min(tau)) > float(finfo.eps) ** 2:
         return
     total, smallest = float(np.max(target.trace)), float(np.min(tau))
-    least = total**0.5 * float(finfo.max) ** -0.49
+    least = total ** (2 / 3) * float(finfo.max) ** -0.32  # λ²/τ³ < max^0.96
     if smallest < least:
         raise ValueError(
             f"tau = {smallest:g} is too small for a target of total variance {total:.3g}: curvatures of the "
-            f"likelihood, of the size variance / tau², leave the range of {finfo.dtype}. Use tau ≥ {least:.1e}, or "
-            "BuresWasserstein."
+            f"likelihood, summed from terms of the size variance² / tau³, leave the range of {finfo.dtype}. Use "
+            f"tau ≥ {least:.1e}, or BuresWasserstein."
         )
 
 
