@@ -17,10 +17,9 @@ with v_j the right singular vectors; rotations within J, and null rows j ∈ J, 
 NumPy or JAX.
 """
 
-from abc import abstractmethod
-from typing import ClassVar
-
-import equinox as eqx
+import dataclasses
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, dataclass_transform
 
 from deepbures._types import Array, Float
 
@@ -28,11 +27,13 @@ Numbers = Float[Array, "..."]
 """Of one mode or many: functions work entry by entry."""
 
 
-class AbstractModes(eqx.Module):
+@dataclass_transform(frozen_default=True, eq_default=False)
+class AbstractModes(ABC):
     """What one invariant loss makes of a mode with the eigenvalue λ of the target and m of W Wᵀ.
 
     Functions take and return arrays. `exchange`, `pair`, `scale` and `null` follow from the others; a leaf says them
-    itself where the general formula cancels.
+    itself where the general formula cancels. A subclass lists its parameters as annotated fields: it is a frozen
+    dataclass without being decorated.
 
     Examples
     --------
@@ -50,6 +51,10 @@ class AbstractModes(eqx.Module):
 
     used_formula: ClassVar[str] = "m*(λⱼ)"
     """What a sentence calls `used`."""
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        dataclasses.dataclass(frozen=True, eq=False)(cls)
 
     @property
     @abstractmethod
