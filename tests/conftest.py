@@ -26,7 +26,13 @@ import pytest
 
 # Rooms whose annotated shapes are checked, at the first calls of a function in each module of tests. They must not
 # have been imported before.
-ROOMS_WITH_SHAPES = ("deepbures.linalg", "deepbures.metric", "deepbures.model", "deepbures.landscape")
+ROOMS_WITH_SHAPES = (
+    "deepbures.linalg",
+    "deepbures.metric",
+    "deepbures.model",
+    "deepbures.landscape",
+    "deepbures.training",
+)
 
 
 HAS_CHECKER = importlib.util.find_spec("beartype") is not None

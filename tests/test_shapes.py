@@ -7,6 +7,8 @@ import pytest
 import deepbures as db
 from deepbures.landscape import PathProfile
 from deepbures.landscape._eigenvalues import geometric_sum, group_starts
+from deepbures.linalg import polar_factor
+from deepbures.metric._nuclear import root_difference
 
 pytest.importorskip("beartype", reason="without beartype, annotated shapes are not checked")
 
@@ -20,6 +22,13 @@ def test_arguments_results_and_records_are_checked():
         PathProfile(np.zeros(3), np.zeros(4))
     with pytest.raises(jaxtyping.TypeCheckError, match="PathProfile"):
         PathProfile(np.zeros(3, np.float32), np.zeros(3))
+
+
+def test_linear_algebra_and_distances_are_checked():
+    with pytest.raises(jaxtyping.TypeCheckError, match="polar_factor"):
+        polar_factor(np.eye(3, 2), np.ones(3), np.eye(2))
+    with pytest.raises(jaxtyping.TypeCheckError, match="root_difference"):
+        root_difference(np.ones(3, complex), np.ones(()))
 
 
 def test_what_people_give_is_looked_at_by_the_function():

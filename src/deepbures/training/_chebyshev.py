@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from deepbures._types import Array
+from deepbures._types import Array, Float, Int
 
 Tree = Any
 
@@ -115,11 +115,11 @@ class RungeKuttaChebyshev(diffrax.AbstractAdaptiveSolver[ChebyshevState]):
         return y1, error, dense, ChebyshevState(f1, state.direction, state.radius), diffrax.RESULTS.successful
 
 
-def _norm(tree: Tree) -> Array:
+def _norm(tree: Tree) -> Float[Array, ""]:
     return jnp.sqrt(sum(jnp.sum(leaf * leaf) for leaf in jax.tree.leaves(tree)))
 
 
-def _chebyshev_stages(field: Any, y0: Tree, f0: Tree, h: Array, stages: Array) -> Tree:
+def _chebyshev_stages(field: Any, y0: Tree, f0: Tree, h: Float[Array, ""], stages: Int[Array, ""]) -> Tree:
     """The s stages, from the three-term recurrences of the Chebyshev polynomials and their derivatives at w0 > 1."""
     dtype = h.dtype
     w0 = 1 + _DAMPING / stages.astype(dtype) ** 2

@@ -3,14 +3,14 @@
 import equinox as eqx
 import jax.numpy as jnp
 
-from deepbures._types import Array
+from deepbures._types import Array, Float
 from deepbures.landscape import Problem
 from deepbures.model import DeepLinearNetwork
 
-Weights = tuple[Array, ...]
+Weights = tuple[Float[Array, "... _ _"], ...]
 
 
-def sum_of_squares(weights: Weights) -> Array:
+def sum_of_squares(weights: Weights) -> Float[Array, "..."]:
     """Σ_l ‖·_l‖² over the layers."""
     total = (weights[0] ** 2).sum((-2, -1))
     for weight in weights[1:]:
@@ -18,7 +18,7 @@ def sum_of_squares(weights: Weights) -> Array:
     return total
 
 
-def norm(weights: Weights) -> Array:
+def norm(weights: Weights) -> Float[Array, ""]:
     """(Σ_l ‖·_l‖²)^½, whose squares may be out of range. Divided by a power of two, the same digits come out."""
     largest = jnp.max(jnp.stack([jnp.max(jnp.abs(weight)) for weight in weights]))
     exponent = jnp.where(jnp.isfinite(largest), jnp.frexp(largest)[1], 0)
@@ -26,7 +26,7 @@ def norm(weights: Weights) -> Array:
     return jnp.ldexp(jnp.sqrt(sum_of_squares(scaled)), exponent)
 
 
-def curvatures(problem: Problem, depth: int, latent_dim: int) -> tuple[Array, Array]:
+def curvatures(problem: Problem, depth: int, latent_dim: int) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
     """Largest and smallest positive curvature at the balanced minimizer, for one problem or each of a batch.
 
     The largest is the inverse of the fastest time scale. NaN or 0 where the minimizer is the zero network (a zero
@@ -37,7 +37,7 @@ def curvatures(problem: Problem, depth: int, latent_dim: int) -> tuple[Array, Ar
     return found
 
 
-def rate_at_the_start(net: DeepLinearNetwork, problem: Problem) -> Array:
+def rate_at_the_start(net: DeepLinearNetwork, problem: Problem) -> Float[Array, "..."]:
     """About the largest curvature at the start: N w^p times that of the loss along its gradient, w² a mean square."""
     layers = [(jnp.asarray(weight) ** 2).sum((-2, -1)) / min(weight.shape[-2:]) for weight in net.weights]
     square = sum(layers) / net.depth
@@ -45,8 +45,8 @@ def rate_at_the_start(net: DeepLinearNetwork, problem: Problem) -> Array:
     return rate
 
 
-def _curvature_along_gradient(net: DeepLinearNetwork, problem: Problem) -> Array:
-    def one(w: Array, problem: Problem) -> Array:
+def _curvature_along_gradient(net: DeepLinearNetwork, problem: Problem) -> Float[Array, "..."]:
+    def one(w: Float[Array, "n m"], problem: Problem) -> Float[Array, ""]:
         gradient = problem.loss.grad(w, problem.target)
         along = problem.loss.hvp(w, problem.target, gradient)
         length = (gradient**2).sum()

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deepbures._precision import any_traced
-from deepbures._types import Array
+from deepbures._types import Array, Float
 from deepbures.landscape import Problem
 from deepbures.model import DeepLinearNetwork, Target
 from deepbures.training._host import Callback
@@ -103,7 +103,7 @@ def enclose(net: DeepLinearNetwork, problem: Problem, record: Record | None) -> 
     return Enclosure(basis, start, inner, rest, ratio)
 
 
-def _extended(basis: Array, more: Array) -> Array:
+def _extended(basis: Float[Array, "n r"], more: Float[Array, "n m"]) -> Float[Array, "n _"]:
     """Orthonormal columns whose span contains those of `basis`, which are orthonormal, and of `more` up to rounding."""
     size = np.linalg.norm(more)
     u, s, _ = np.linalg.svd(more - basis @ (basis.T @ more), full_matrices=False)

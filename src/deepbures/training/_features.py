@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from deepbures._types import Array, Floats
+from deepbures._types import Array, Float, Floats
 from deepbures.model import BuresWasserstein, DeepLinearNetwork, Target
 
 HALF = 0.5
@@ -96,6 +96,6 @@ def feature_deviations(network: DeepLinearNetwork, target: Target, tau: float) -
         return FeatureDeviations(data, np.sqrt((w**2).sum(1) + tau))
 
 
-def explained_variance(w: Array, target: Target, tau: float) -> Array:
+def explained_variance(w: Float[Array, "n m"], target: Target, tau: float) -> Float[Array, ""]:
     """1 − B²(W Wᵀ + τ I, Σ0)/tr Σ0; see `Fit`."""
     return 1 - BuresWasserstein(tau).value(w, target) / jnp.asarray(target.trace)

@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from deepbures._types import Array
+from deepbures._types import Array, Float
 from deepbures.landscape import Problem
 from deepbures.linalg import thin_svd
 from deepbures.model import AbstractLoss, DeepLinearNetwork, Target, balanced_layers, layer_gradients
@@ -184,7 +184,9 @@ class BalancedField(AbstractField):
         return records, self.depth
 
 
-def balanced_velocity(w: Array, gradient: Array, depth: Array, rank: int) -> Array:
+def balanced_velocity(
+    w: Float[Array, "n m"], gradient: Float[Array, "n m"], depth: Array, rank: int
+) -> Float[Array, "n m"]:
     """dW/dt = −Σ_{l=1..N} (W Wᵀ)^{(N−l)/N} ∇L(W) (WᵀW)^{(l−1)/N}: what balanced networks of depth N follow.
 
     With W = U diag(s) Vᵀ of rank at most k and G = ∇L(W), the sum is U (g ∘ Uᵀ G V) Vᵀ with

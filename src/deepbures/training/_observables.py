@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import jax.numpy as jnp
 
-from deepbures._types import Array
+from deepbures._types import Array, Float, Int
 from deepbures.landscape import Problem
 from deepbures.linalg import effective_rank, nonzero
 from deepbures.model import AbstractLoss, DeepLinearNetwork, Target, layer_gradients
@@ -14,29 +14,29 @@ Observable = Callable[[DeepLinearNetwork, Problem], Array]
 Observables = tuple[tuple[str, Observable], ...]
 
 
-def _singular_values(net: DeepLinearNetwork) -> Array:
+def _singular_values(net: DeepLinearNetwork) -> Float[Array, "k"]:
     return jnp.linalg.svd(net.end_to_end, full_matrices=False, compute_uv=False)
 
 
-def _rank(net: DeepLinearNetwork, problem: Problem) -> Array:
+def _rank(net: DeepLinearNetwork, problem: Problem) -> Int[Array, ""]:
     return nonzero(_singular_values(net), net.dim, net.latent_dim).sum(-1)
 
 
-def _alignment(net: DeepLinearNetwork, problem: Problem) -> Array:
+def _alignment(net: DeepLinearNetwork, problem: Problem) -> Float[Array, "k k"]:
     u = jnp.linalg.svd(net.end_to_end, full_matrices=False)[0][:, : net.bottleneck]
     _, basis = problem.target.spectrum(net.bottleneck)
     return jnp.abs(jnp.asarray(basis).T @ u)
 
 
-def _gradient_norm(net: DeepLinearNetwork, problem: Problem) -> Array:
+def _gradient_norm(net: DeepLinearNetwork, problem: Problem) -> Float[Array, ""]:
     return norm(layer_gradients(net.weights, problem.loss, problem.target)[0])
 
 
-def _rate(net: DeepLinearNetwork, problem: Problem) -> Array:
+def _rate(net: DeepLinearNetwork, problem: Problem) -> Float[Array, ""]:
     return rate_of_decay(_gradient_norm(net, problem) ** 2, problem.excess(net.end_to_end))
 
 
-def rate_of_decay(fall: Array, excess: Array) -> Array:
+def rate_of_decay(fall: Float[Array, ""], excess: Float[Array, ""]) -> Float[Array, ""]:
     """−d ln(L − L*)/dt from −dL/dt = ‖∇L^N‖²; −dL/dt itself where nothing is left to decay."""
     return fall / jnp.where(excess > 0, excess, 1)
 
