@@ -145,7 +145,7 @@ def test_the_papers_contraction_is_false_with_smoothing():
 
 
 NOT_MET = [
-    (db.initialize((3, 3, 3), "gaussian", key=0), TARGET, EXACT, "balancedness gap relative to the largest"),
+    (db.initialize((3, 3, 3), "gaussian", key=0), TARGET, EXACT, "squared margin"),
     (db.initialize((3, 3), "gaussian", key=0), TARGET, SMOOTHED, "squared margin"),
     (db.initialize((2, 2, 3), key=0), TARGET, EXACT, "n − k: 1 (needed = 0, missed by 1)"),
     (db.initialize((3, 3, 3), key=0), db.Target.from_spectrum([2.0, 1.0, 0.0]), EXACT, "λ_n of the target: 0"),

@@ -114,8 +114,9 @@ def test_what_they_need():
         return [assumption.statement for assumption in Certificate(THEOREMS[name], start).missed]
 
     assert missed(GLOBAL) == missed(ANY_LAYERS) == []
-    assert missed(GLOBAL, balancedness_gap=1e-8) == ["balancedness gap, N² of it relative to σ^(2/N)"]
-    assert missed(ANY_LAYERS, balancedness_gap=1.0) == []
+    assert missed(GLOBAL, unbalancedness=1e-8) == []
+    assert missed(GLOBAL, unbalancedness=1.0)[0].startswith("unbalancedness of the layers")
+    assert missed(ANY_LAYERS, unbalancedness=1.0) == []
     assert missed(ANY_LAYERS, loss=0.3) == ["squared margin c² = λ_n − √L(0)"]
     assert missed(GLOBAL, smallest_singular_value=0.0)[0].startswith("smallest singular value")
     assert missed(BELOW_SADDLE, bottleneck=2, excess=3.8) == ["excess e(0), which must lie below that height"]

@@ -102,9 +102,9 @@ def test_what_it_needs():
     assert "n − k" in str(Certificate(THEOREM, whole).missed[0]) and math.isnan(THEOREM.log_rate(whole))
     nothing = Certificate(THEOREM, numbers(np.zeros(3), bottleneck=2, excess=0.0))
     assert not nothing.holds and math.isnan(nothing.rate) and math.isnan(nothing.constants["saddle"])
-    apart = dataclasses.replace(certificate(2.0, 1.0, 0.1, 0.1, 2).start, balancedness_gap=1e-8)
+    apart = dataclasses.replace(certificate(2.0, 1.0, 0.1, 0.1, 2).start, unbalancedness=0.5)
     assert [a.statement for a in THEOREM.assumptions(apart) if not a.holds] == [
-        "balancedness gap, N² of it relative to σ^(2/N)"
+        "unbalancedness of the layers, (N − 1)/2 of it relative to σ^(2/N)"
     ]
 
 

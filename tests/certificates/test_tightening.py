@@ -23,7 +23,7 @@ def numbers(**changes):
     """The numbers of a start as they could be, not of a network."""
     widths = (changes["bottleneck"], 3)
     start = db.certify(db.initialize(widths, "balanced", key=0), TARGET, EXACT)[0].start
-    return dataclasses.replace(start, largest_singular_value=0.0, **changes)
+    return dataclasses.replace(start, largest_singular_value=0.0, unbalancedness=0.0, **changes)
 
 
 def integrated(equations, initial, times):
@@ -162,7 +162,7 @@ def test_what_they_need_and_do_not_need():
     scaled = db.DeepLinearNetwork([2 * balanced.weights[0], balanced.weights[1] / 2])
     found = certified(scaled)
     assert found["flow-any-layers"].holds and not found["flow-global"].holds
-    assert "balancedness gap, N² of it" in str(found["flow-global"].missed[0])
+    assert "unbalancedness of the layers, (N − 1)/2 of it" in str(found["flow-global"].missed[0])
     above = certified(balanced, db.BuresWasserstein(1.0))
     assert "smoothing τ, which must lie below λ_n" in str(above["flow-global"].missed[0])
     bottleneck = certified(db.initialize((2, 2, 3), "close", target=TARGET, key=1))

@@ -38,10 +38,13 @@ def certify(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> tuple
     ========================  ======================================================================  ===========
 
     Those that tighten are solutions of scalar equations: their `rate` is that at the start, `asymptotic_rate` that late
-    in the run. All but flow-any-layers and descent-constant are for balanced starts, within a relative balancedness gap
-    of 1e-8 (2e-6 if the weights are in single precision), those that tighten to rounding. The margin c
-    bounds the smallest singular value along the flow from below: c² = (√λ_n − √L(0))² − τ, which for τ = 0 is the
-    modified margin deficiency √λ_n − √L(0) of the paper.
+    in the run. At full rank the margin alone carries flow-derived, flow-exact and flow-any-layers, whatever the layers.
+    The other guarantees derived here for the flow are for layers that are balanced or nearly: what the unbalancedness
+    costs is charged, and their constants say "unbalancedness_factor", the rate that is left over that of balanced
+    layers. descent-constant is for all layers. The paper's theorems and descent-derived are for balanced starts, within
+    a relative balancedness gap of 1e-8 (2e-6 if the weights are in single precision). The margin c bounds the smallest
+    singular value along the flow from below: c² = (√λ_n − √L(0))² − τ, which for τ = 0 is the modified margin
+    deficiency √λ_n − √L(0) of the paper.
 
     These are for the Bures-Wasserstein loss. Of the Frobenius loss there are flow-frobenius-global, -any-layers and
     -below-saddle, which tighten too, for the same starts. Of every other loss with closed forms the three local

@@ -22,10 +22,12 @@ from deepbures.certificates._hypotheses import (
     rigorous_margin,
     smoothed,
     unsmoothed,
+    within_margin,
 )
-from deepbures.certificates._logarithms import log, root
+from deepbures.certificates._logarithms import exp, log, root
 from deepbures.certificates._start import Start
 from deepbures.certificates._theorem import AbstractTheorem
+from deepbures.certificates._unbalanced import Charge, charge_of
 from deepbures.model import unsmoothed_margin
 
 PAPER = "Bréchet, Papagiannouli, An, Montúfar (2023)"
@@ -118,7 +120,7 @@ class FlowDerived(AbstractTheorem):
     source = DERIVED
 
     def assumptions(self, start: Start) -> tuple[Assumption, ...]:
-        return near_target(start)
+        return within_margin(start)
 
     def constants(self, start: Start) -> Mapping[str, float]:
         return {**_constants(start, rigorous_margin(start), log_k_derived(start)), **constants_derived(start)}
@@ -139,7 +141,7 @@ class FlowExact(AbstractTheorem):
     def assumptions(self, start: Start) -> tuple[Assumption, ...]:
         if start.depth == 1 and start.has_full_rank:
             return (full_rank(start), regular_target(start), regular_start(start), unsmoothed(start))
-        return (*near_target(start), unsmoothed(start))
+        return (*within_margin(start), unsmoothed(start))
 
     def constants(self, start: Start) -> Mapping[str, float]:
         return {"log_margin": rigorous_margin(start).log_c, "power": start.power}
@@ -155,22 +157,28 @@ class FlowBottleneck(AbstractTheorem):
     name = "flow-bottleneck"
     method = "flow"
     kind = "guarantee"
-    statement = "e(t) ≤ E/(1 + E/gap), E = e(0)/(1 − e(0)/gap) exp(−4 (1 − ρ) c^p t), ρ = λ_{k+1}/λ_k, c = √λ_k − √e(0)"
+    statement = (
+        "e(t) ≤ E/(1 + E/gap), E = e(0)/(1 − e(0)/gap) exp(−4 (1 − ρ) φ c^p t), ρ = λ_{k+1}/λ_k, c = √λ_k − √e(0), "
+        "φ = 1 for balanced layers"
+    )
     source = DERIVED
 
     def assumptions(self, start: Start) -> tuple[Assumption, ...]:
-        return (*balanced(start), *below_best_saddle(start))
+        below = below_best_saddle(start)
+        return (*below, *self._charge(start).assumptions) if all(need.holds for need in below) else below
 
     def constants(self, start: Start) -> Mapping[str, float]:
         kept, left_out = start.kept_eigenvalue, start.left_out_eigenvalue
         rho = left_out / kept if kept > 0 else math.nan
-        return {"log_margin": self._log_margin(start), "gap": start.gap, "rho": rho}
+        numbers = {"log_margin": self._log_margin(start), "gap": start.gap, "rho": rho}
+        return {**numbers, "unbalancedness_factor": self._charge(start).factor}
 
     def log_rate(self, start: Start) -> float:
         if not self._is_below_the_saddle(start):
             return math.nan
         exchange = log(1 - start.left_out_eigenvalue / start.kept_eigenvalue)
-        return math.log(4) + exchange + start.power * self._log_margin(start)
+        charged = log(self._charge(start).factor)
+        return math.log(4) + exchange + charged + start.power * self._log_margin(start)
 
     def transform(self, start: Start, excess: Any) -> Any:
         gap = start.gap
@@ -185,3 +193,6 @@ class FlowBottleneck(AbstractTheorem):
     def _log_margin(self, start: Start) -> float:
         margin = unsmoothed_margin(start.kept_eigenvalue, start.excess)
         return log(margin) if self._is_below_the_saddle(start) else math.nan
+
+    def _charge(self, start: Start) -> Charge:
+        return charge_of(start, exp(2 / start.depth * self._log_margin(start)))

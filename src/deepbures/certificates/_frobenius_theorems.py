@@ -9,16 +9,16 @@ import numpy as np
 
 from deepbures.certificates._assumption import Assumption
 from deepbures.certificates._hypotheses import (
-    balanced_to_rounding,
     bottlenecked,
     full_rank,
     regular_target,
     without_rounding,
 )
-from deepbures.certificates._logarithms import log, root
+from deepbures.certificates._logarithms import exp, log, root
 from deepbures.certificates._quadrature import DECAYS, Floats
 from deepbures.certificates._start import Start
 from deepbures.certificates._tightening import AbstractTighteningTheorem
+from deepbures.certificates._unbalanced import Charge, Growth, charge_of, growth_of
 
 _SOURCE = "derived for this project"
 
@@ -31,10 +31,10 @@ class AbstractFrobeniusTheorem(AbstractTighteningTheorem):
 
 
 class FrobeniusGlobal(AbstractFrobeniusTheorem):
-    """From every balanced start of full rank, however far.
+    """From every start of full rank, however far, with layers that are balanced, or nearly.
 
     σ_n' = 4N σ_n^{3−2/N} (uᵀΣ0u − σ_n²) and uᵀΣ0u ≥ λ_n. In u = ln(L(0)/y) the equation of s² is linear,
-    d(s²)/du = (λ_n − s²)/2.
+    d(s²)/du = (λ_n − s²)/2. What unbalanced layers have of λ_n, s(0) and the speed of s is in `_unbalanced`.
     """
 
     name = "flow-frobenius-global"
@@ -48,19 +48,32 @@ class FrobeniusGlobal(AbstractFrobeniusTheorem):
             return (full_rank(start),)
         smallest = without_rounding(start)
         regular = Assumption("smallest singular value σ_n of the start, less rounding", smallest, ">", 0.0)
-        least = min(smallest, root(start.kept_eigenvalue))
-        return (full_rank(start), regular_target(start), regular, *balanced_to_rounding(start, least))
+        needs = (full_rank(start), regular_target(start), regular)
+        return (*needs, *self._growth(start).assumptions) if all(need.holds for need in needs) else needs
+
+    def constants(self, start: Start) -> dict[str, float]:
+        if not start.has_full_rank:
+            return {}
+        charged = self._growth(start).eigenvalue
+        factor = exp(self.log_asymptotic_rate(start) - _log_rate(start, start.kept_eigenvalue))
+        return {"charged_lambda_n": charged, "unbalancedness_factor": factor}
 
     def log_rate(self, start: Start) -> float:
-        return _log_rate(start, max(without_rounding(start), 0.0) ** 2)
+        return _log_rate(start, max(self._growth(start).first, 0.0) ** 2)
 
     def log_asymptotic_rate(self, start: Start) -> float:
-        return _log_rate(start, start.kept_eigenvalue)
+        return _log_rate(start, self._growth(start).eigenvalue)
 
     def resistance(self, start: Start) -> Floats:
-        first, last = without_rounding(start) ** 2, start.kept_eigenvalue
-        from_below = first - (last - first) * np.expm1(-DECAYS / 2)
-        return _resistance(start, from_below if first < last else last + (first - last) * np.exp(-DECAYS / 2))
+        growth = self._growth(start)
+        first, last, decays = growth.first**2, growth.eigenvalue, growth.speed * DECAYS / 2
+        from_below = first - (last - first) * np.expm1(-decays)
+        return _resistance(start, from_below if first < last else last + (first - last) * np.exp(-decays))
+
+    def _growth(self, start: Start) -> Growth:
+        """With ‖W‖² ≤ λ_1 + √L."""
+        largest = start.first_eigenvalue + root(start.loss)
+        return growth_of(start, without_rounding(start), start.kept_eigenvalue, largest, order=2)
 
 
 class FrobeniusAnyLayers(AbstractFrobeniusTheorem):
@@ -100,7 +113,8 @@ class FrobeniusBelowSaddle(AbstractFrobeniusTheorem):
     method = "flow"
     kind = "guarantee"
     statement = (
-        "e(t) ≤ y(t), y' = −16 c^(p+2) (gap − f)/(2 λ_k − f) y, f = λ_k − √(λ_k² − y), c² = λ_k − √y, y(0) = e(0)"
+        "e(t) ≤ y(t), y' = −16 φ c^(p+2) (gap − f)/(2 λ_k − f) y, f = λ_k − √(λ_k² − y), c² = λ_k − √y, y(0) = e(0), "
+        "φ = 1 for balanced layers"
     )
     source = _SOURCE
 
@@ -109,11 +123,13 @@ class FrobeniusBelowSaddle(AbstractFrobeniusTheorem):
             return (bottlenecked(start),)
         saddle = Assumption("height of the best saddle, λ_k² − λ_{k+1}²", self._saddle(start), ">", 0.0)
         below = Assumption("excess e(0), which must lie below that height", start.excess, "<", self._saddle(start))
-        least = root(start.kept_eigenvalue - root(start.excess))
-        return (bottlenecked(start), saddle, below, *balanced_to_rounding(start, least))
+        needs = (bottlenecked(start), saddle, below)
+        return (*needs, *self._charge(start).assumptions) if all(need.holds for need in needs) else needs
 
     def constants(self, start: Start) -> dict[str, float]:
-        return {"saddle": self._saddle(start)}
+        saddle = self._saddle(start)
+        factor = self._charge(start).factor if start.excess < saddle else math.nan
+        return {"saddle": saddle, "unbalancedness_factor": factor}
 
     def log_rate(self, start: Start) -> float:
         return self._log_rate_at(start, start.excess)
@@ -124,7 +140,11 @@ class FrobeniusBelowSaddle(AbstractFrobeniusTheorem):
     def resistance(self, start: Start) -> Floats:
         below = (self._saddle(start) - start.excess) - start.excess * np.expm1(-DECAYS)
         squares = (start.kept_eigenvalue - root(start.excess)) - root(start.excess) * np.expm1(-DECAYS / 2)
-        return np.asarray(1 / (16 * self._share(start, below) * squares ** (start.power / 2 + 1)))
+        factor = self._charge(start).factor
+        return np.asarray(1 / (16 * factor * self._share(start, below) * squares ** (start.power / 2 + 1)))
+
+    def _charge(self, start: Start) -> Charge:
+        return charge_of(start, max(start.kept_eigenvalue - root(start.excess), 0.0) ** (1 / start.depth))
 
     def _saddle(self, start: Start) -> float:
         if start.has_full_rank:
@@ -141,7 +161,8 @@ class FrobeniusBelowSaddle(AbstractFrobeniusTheorem):
         if not (below > 0 and start.excess < self._saddle(start)):
             return math.nan
         share = float(self._share(start, np.asarray(below)))
-        return math.log(16) + log(share) + (start.power / 2 + 1) * log(start.kept_eigenvalue - root(excess))
+        charged = log(self._charge(start).factor)
+        return math.log(16) + log(share) + charged + (start.power / 2 + 1) * log(start.kept_eigenvalue - root(excess))
 
 
 def _log_rate(start: Start, square: float) -> float:

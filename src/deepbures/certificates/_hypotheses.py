@@ -51,18 +51,6 @@ def without_rounding(start: Start) -> float:
     return start.smallest_singular_value - start.dim * _ROUNDING * start.largest_singular_value
 
 
-def balanced_to_rounding(start: Start, least: float) -> tuple[Assumption, ...]:
-    """A start so balanced that what is missing cannot be seen in rates ∝ σ^p, for all σ from `least` on.
-
-    With δ the balancedness gap, σ^{2/N} is right to about N² δ: a share of 10⁻⁹ of it is less than runs are held to.
-    """
-    if start.depth == 1:
-        return ()
-    share = start.depth**2 * start.balancedness_gap * start.largest_squared_layer
-    share = share / least ** (2 / start.depth) if least > 0 else math.nan
-    return (Assumption("balancedness gap, N² of it relative to σ^(2/N)", share, "≤", 1e-9),)
-
-
 def unsmoothed(start: Start) -> Assumption:
     """A loss without smoothing."""
     return Assumption("smoothing τ", start.tau, "=", 0.0)
@@ -90,10 +78,15 @@ def regular_start(start: Start) -> Assumption:
 
 
 def near_target(start: Start) -> tuple[Assumption, ...]:
-    """What the theorems that rest on the margin share: a balanced start, k = n, a regular target, a margin."""
+    """What the theorems of the paper share: a balanced start and `within_margin`."""
+    return (*balanced(start), *within_margin(start))
+
+
+def within_margin(start: Start) -> tuple[Assumption, ...]:
+    """K = n, a regular target, a margin: at full rank Σ_l ‖∂L/∂W_l‖² ≥ N σ_n^p ‖∇L‖² for layers balanced or not."""
     if not start.has_full_rank:
-        return (*balanced(start), full_rank(start))
-    return (*balanced(start), full_rank(start), regular_target(start), squared_margin_above_zero(start))
+        return (full_rank(start),)
+    return (full_rank(start), regular_target(start), squared_margin_above_zero(start))
 
 
 def squared_margin_above_zero(start: Start) -> Assumption:

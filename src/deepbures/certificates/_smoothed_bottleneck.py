@@ -5,11 +5,12 @@ import math
 import numpy as np
 
 from deepbures.certificates._assumption import Assumption
-from deepbures.certificates._hypotheses import balanced_to_rounding, bottlenecked, smoothed
+from deepbures.certificates._hypotheses import bottlenecked, smoothed
 from deepbures.certificates._logarithms import log, root
 from deepbures.certificates._quadrature import DECAYS, Floats
 from deepbures.certificates._start import Start
 from deepbures.certificates._tightening import AbstractTighteningTheorem
+from deepbures.certificates._unbalanced import Charge, charge_of
 
 _ROUNDED_UP = 1 + 2.0**-20
 """More than the quadrature loses at the two excesses, r² and r² λ_k/θ, where the curvature of the rate jumps."""
@@ -18,7 +19,8 @@ _ROUNDED_UP = 1 + 2.0**-20
 class FlowSmoothedBottleneck(AbstractTighteningTheorem):
     """Through a bottleneck with smoothing, below the best saddle, whether λ_{k+1} is above or below τ.
 
-    e' ≤ −4 κ/(1 + κ) c^p e, where with θ = max(λ_{k+1}, τ), r = √θ − √τ, R² = r² + e, ε = (√τ + R)²
+    e' ≤ −4 κ/(1 + κ) φ c^p e, where φ = 1 for balanced layers (else as in `_unbalanced`) and, with θ = max(λ_{k+1}, τ),
+    r = √θ − √τ, R² = r² + e, ε = (√τ + R)²,
 
         κ = ν / ((√τ + √ε)² (1 + (ε − √(τε))/g)),     g = (λ_k − λ_{k+1}) (λ_k − ε)/(λ_k − θ),
         ν = λ_k + θ − 2τ − R² − 2√τ x,                  x the largest y + √(R² − y²) of r ≤ y ≤ R,
@@ -32,7 +34,8 @@ class FlowSmoothedBottleneck(AbstractTighteningTheorem):
     method = "flow"
     kind = "guarantee"
     statement = (
-        "e(t) ≤ y(t), y' = −4 κ/(1 + κ) c^p y, κ and c from λ_k, λ_{k+1}, τ and y: 0 < τ < λ_k, k < n, below the saddle"
+        "e(t) ≤ y(t), y' = −4 κ/(1 + κ) φ c^p y, κ and c from λ_k, λ_{k+1}, τ and y, φ = 1 for balanced layers: "
+        "0 < τ < λ_k, k < n, below the saddle"
     )
     source = "derived for this project"
 
@@ -40,7 +43,7 @@ class FlowSmoothedBottleneck(AbstractTighteningTheorem):
         if start.has_full_rank:
             return (bottlenecked(start),)
         smoothing = Assumption("smoothing τ, which must lie below λ_k", start.tau, "<", start.kept_eigenvalue)
-        needs = (bottlenecked(start), smoothed(start), smoothing)
+        needs: tuple[Assumption, ...] = (bottlenecked(start), smoothed(start), smoothing)
         if not all(need.holds for need in needs):
             return needs
         height = height_of_saddle(start)
@@ -50,10 +53,12 @@ class FlowSmoothedBottleneck(AbstractTighteningTheorem):
         nu, _, square = constants_below_saddle(start, np.asarray(start.excess), np.asarray(height - start.excess))
         positive = Assumption("ν, which bounds squared singular values from below", float(nu), ">", 0.0)
         margin = Assumption("squared margin c²", float(square), ">", 0.0)
-        return (*needs, below, positive, margin, *balanced_to_rounding(start, root(float(square))))
+        needs = (*needs, below, positive, margin)
+        return (*needs, *_charge(start).assumptions) if all(need.holds for need in needs) else needs
 
     def constants(self, start: Start) -> dict[str, float]:
-        return {"saddle": height_of_saddle(start)}
+        saddle = height_of_saddle(start)
+        return {"saddle": saddle, "unbalancedness_factor": _charge(start).factor if start.excess < saddle else math.nan}
 
     def log_rate(self, start: Start) -> float:
         return self._log_rate_at(start, start.excess)
@@ -64,7 +69,7 @@ class FlowSmoothedBottleneck(AbstractTighteningTheorem):
     def resistance(self, start: Start) -> Floats:
         below = (height_of_saddle(start) - start.excess) - start.excess * np.expm1(-DECAYS)
         _, kappa, square = constants_below_saddle(start, start.excess * np.exp(-DECAYS), below)
-        return np.asarray(_ROUNDED_UP * (1 + 1 / kappa) / (4 * square ** (start.power / 2)))
+        return np.asarray(_ROUNDED_UP * (1 + 1 / kappa) / (4 * _charge(start).factor * square ** (start.power / 2)))
 
     def _log_rate_at(self, start: Start, excess: float) -> float:
         if not start.excess < height_of_saddle(start):
@@ -74,7 +79,16 @@ class FlowSmoothedBottleneck(AbstractTighteningTheorem):
         )
         if not (nu > 0 and square > 0):
             return math.nan
-        return math.log(4) - log(1 + 1 / float(kappa)) + start.power / 2 * log(float(square))
+        charged = log(_charge(start).factor)
+        return math.log(4) - log(1 + 1 / float(kappa)) + charged + start.power / 2 * log(float(square))
+
+
+def _charge(start: Start) -> Charge:
+    """Where c is that of the start, its least."""
+    _, _, square = constants_below_saddle(
+        start, np.asarray(start.excess), np.asarray(height_of_saddle(start) - start.excess)
+    )
+    return charge_of(start, max(float(square), 0.0) ** (1 / start.depth))
 
 
 def height_of_saddle(start: Start) -> float:
