@@ -144,7 +144,8 @@ class FrobeniusBelowSaddle(AbstractFrobeniusTheorem):
         return np.asarray(1 / (16 * factor * self._share(start, below) * squares ** (start.power / 2 + 1)))
 
     def _charge(self, start: Start) -> Charge:
-        return charge_of(start, max(start.kept_eigenvalue - root(start.excess), 0.0) ** (1 / start.depth))
+        square = max(start.kept_eigenvalue - root(start.excess), 0.0)
+        return charge_of(start, square ** (1 / start.depth), start.first_eigenvalue + root(start.loss))
 
     def _saddle(self, start: Start) -> float:
         if start.has_full_rank:

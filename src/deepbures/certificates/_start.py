@@ -42,7 +42,7 @@ class Start(ComparedByContents):
     unbalancedness : float
         A bound of what the layers are unbalanced by between the k-dimensional spaces on which W lives, rounded up.
     smallest_squared_layer : float
-        The smallest squared k-th singular value of a layer, between these spaces.
+        The smallest squared k-th singular value of a layer, between these spaces; zero where it is not known.
     spare_inputs : int
         By how much the latent size and the first hidden width, the smaller of them, exceed k; zero at depth 1.
     sharpness, smallest_curvature : float
@@ -121,11 +121,10 @@ class Start(ComparedByContents):
         gap = 0.0 if self.depth == 1 else math.nan if balancedness_gap is None else balancedness_gap
         apart = max(self.unbalancedness, gap * (1 if self.has_narrow_layers else self.depth - 1))
         apart = math.nan if math.isnan(gap) else apart
-        norm = max(largest, math.sqrt(max(self.first_eigenvalue, 0.0)) + math.sqrt(max(excess, 0.0)))
         return dataclasses.replace(
             self,
             unbalancedness=apart,
-            smallest_squared_layer=_smallest_layer(known, norm, apart, self.depth),
+            smallest_squared_layer=0.0,
             loss=loss,
             excess=max(excess, 0.0),
             smallest_singular_value=known if known > self.dim * np.finfo(np.float64).eps * largest else 0.0,
@@ -198,16 +197,6 @@ def _of_layers(layers: list[NDArray[np.float64]], k: int) -> tuple[float, float]
             space, s, _ = np.linalg.svd(layer @ space, full_matrices=False)
             smallest = min(smallest, float(s[k - 1]) ** 2)
     return apart if max(sizes[1:-1], default=k) == k else (len(layers) - 1) * apart, smallest
-
-
-def _smallest_layer(smallest: float, norm: float, apart: float, depth: int) -> float:
-    """A lower bound of σ_k(W_l)² for all l, from σ_k(W), ‖W‖ and the unbalancedness d alone.
-
-    ‖WᵀW − (W_1ᵀW_1)^N‖ ≤ ½ N (N − 1) d s^{N−1} and s = max ‖W_l‖² ≤ ‖W‖^{2/N} + ½ N (N − 1) d.
-    """
-    drift = depth * (depth - 1) / 2 * apart
-    first = smallest**2 - drift * (norm ** (2 / depth) + drift) ** (depth - 1)
-    return max(first, 0.0) ** (1 / depth) - (depth - 1) * apart
 
 
 def _gap(below: NDArray[np.float64], above: NDArray[np.float64]) -> float:

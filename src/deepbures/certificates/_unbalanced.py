@@ -114,9 +114,18 @@ class Charge:
         return exp(power * self._log_spread) + second
 
 
-def charge_of(start: Start, floor: float) -> Charge:
-    """From q ≤ σ_k(W(t))^{2/N}."""
-    return Charge(start.depth, start.unbalancedness, floor, start.smallest_squared_layer)
+def charge_of(start: Start, floor: float, largest: float | None = None) -> Charge:
+    """From q ≤ σ_k(W(t))^{2/N} and a bound of ‖W‖², by default that under the Bures-Wasserstein loss.
+
+    Where the layers themselves are not known, ‖WᵀW − (V_1ᵀV_1)^N‖ ≤ ½ N (N − 1) d s^{N−1} with the largest ‖V_l‖²,
+    s ≤ ‖W‖^{2/N} + ½ N (N − 1) d, bounds their singular values.
+    """
+    depth, apart = start.depth, start.unbalancedness
+    norm = (start.largest_squared_norm if largest is None else largest) ** (1 / depth)
+    drift = depth * (depth - 1) / 2 * apart
+    first = floor - drift * ((norm + drift) / floor) ** (depth - 1) if floor > 0 else 0.0
+    # q^N − x ≥ (q − x/q^{N−1})^N for x ≥ 0
+    return Charge(depth, apart, floor, max(start.smallest_squared_layer, first - (depth - 1) * apart))
 
 
 @dataclass(frozen=True)
@@ -147,7 +156,7 @@ class Growth:
 def growth_of(start: Start, smallest: float, eigenvalue: float, largest: float, order: int = 1) -> Growth:
     """From σ_k(W(0)), the eigenvalue λ that pulls σ_k up, and a bound of ‖W‖² along the flow."""
     tau = start.tau if order == 1 else 0.0
-    charge = charge_of(start, fraction_of(start, min(smallest * smallest, eigenvalue - tau)))
+    charge = charge_of(start, fraction_of(start, min(smallest * smallest, eigenvalue - tau)), largest)
     pull = charge.pull(largest, order) if charge.floor > 0 else math.nan
     charged = eigenvalue / pull**2 if order == 1 else eigenvalue / pull
     first = smallest * charge.of_start
