@@ -109,6 +109,24 @@ def test_no_factorization_is_flatter_than_the_balanced_one(rng):
         assert np.linalg.eigvalsh(curvature(moved))[-1] > least
 
 
+def test_with_smoothing_another_factorization_may_be_flatter():
+    """λ = (1, 0), τ = 0.7, layers (1, 1, 2): an exchange is the largest curvature, not the scale."""
+    target, loss = db.Target.from_spectrum([1.0, 0.0]), db.BuresWasserstein(tau=0.7)
+
+    def layers_of(square):
+        return jnp.array([square**0.5, (0.3 / square) ** 0.5, 0.0])
+
+    curvature = jax.jit(jax.hessian(lambda y: loss.value(y[1:, None] * y[0], target)))
+    balanced, other = (np.linalg.eigvalsh(curvature(layers_of(square)))[-1] for square in (0.3**0.5, 0.3))
+    assert db.sharpness(target, 1, loss, depth=2) == pytest.approx(float(balanced))
+    assert float(balanced) == pytest.approx(1.095, abs=1e-3) and float(other) == pytest.approx(0.78, abs=5e-3)
+    # The scale, of which the balanced one has least: 2N w^p (λ − τ)/λ.
+    least = float(db.Problem(target, loss, 1).least_sharpness(2))
+    assert least == pytest.approx(4 * 0.3**1.5) and least < float(other)
+    exact = db.Problem(db.Target.from_spectrum(GENERIC), EXACT, 2)
+    assert float(exact.least_sharpness(2)) == float(exact.extremes(2, 2)[0])
+
+
 def test_a_target_known_through_products():
     root = oracle.BASIS * np.sqrt(GENERIC)
     target = db.Target.from_operator(lambda w: root @ (root.T @ w), 4, 7.5)

@@ -133,6 +133,17 @@ def test_optax_schedules_are_followed(rng):
         np.testing.assert_allclose(weight, other, atol=1e-12)
 
 
+def test_a_step_above_the_limit_may_suit_a_flatter_factorization():
+    """λ = (1, 0), τ = 0.7: the balanced minimizer has λ_max = 1.095, that with W_1² = 0.3 has 0.78."""
+    target, loss = db.Target.from_spectrum([1.0, 0.0]), db.BuresWasserstein(tau=0.7)
+    net = db.DeepLinearNetwork([np.array([[0.3**0.5]]), np.array([[1.001], [1e-3]])])
+    with pytest.warns(UserWarning, match="leaves the balanced minimizer: it can converge only to layers that are not"):
+        run = db.gradient_descent(net, target, loss, 200, 2.0)
+    assert run.excess[-1] < 1e-10
+    with pytest.warns(UserWarning, match="every minimizer, however it is factored: it cannot converge there"):
+        db.gradient_descent(net, target, loss, 1, 4.0)
+
+
 @pytest.mark.filterwarnings("ignore:.* above the stability limit:UserWarning")
 def test_divergence_is_a_result(rng):
     """The run ends with the last weights with Σ‖W_l‖² ≤ 10⁴ (Σ‖W_l(0)‖² + N k^{1−1/N} tr(Σ0)^{1/N})."""

@@ -65,12 +65,12 @@ class DescentSharpness(AbstractTheorem):
 
 
 class DescentStability(AbstractTheorem):
-    """The step size above which descent leaves every minimizer."""
+    """The step size above which descent leaves the balanced minimizer."""
 
     name = "descent-stability"
     method = "descent"
     kind = "prediction"
-    statement = "descent stays at the balanced minimizer for η < 2/λ_max and leaves it above; no minimizer is flatter"
+    statement = "descent stays at the balanced minimizer for η < 2/λ_max and leaves it above"
     source = _SOURCE
 
     def assumptions(self, start: Start) -> tuple[Assumption, ...]:

@@ -137,6 +137,23 @@ class Problem(eqx.Module):
         with np.errstate(divide="ignore", invalid="ignore"):  # in entries that are left out
             return _extremes(self, self.loss.modes, depth, latent_dim)
 
+    @numpy_in_numpy_out
+    def least_sharpness(self, depth: int) -> Float[Array, "..."]:
+        """A number that the largest Hessian eigenvalue of L^N is not below at any factorization of the minimizer.
+
+        In the scale of mode j the Hessian is h_j Σ_l (w_j/w_jl)² where the layers have singular values w_jl with the
+        product w_j: at least N h_j w_j^p, which is that of the balanced one. So the balanced one is the flattest where
+        this is the largest, as for τ = 0 and for the Frobenius loss; elsewhere another one may be flatter. NaN where
+        it is not known, or no mode is used.
+        """
+        if self.loss.modes is None:
+            return jnp.nan * self.reference
+        with np.errstate(divide="ignore", invalid="ignore"):
+            alive, _, scale = _scales(self, self.loss.modes, depth)
+            xp = namespace(scale)
+            largest = xp.where(alive, scale, -xp.inf).max(-1)
+            return xp.where(largest > -xp.inf, largest, xp.nan)
+
     @property
     def is_batch(self) -> bool:
         """Whether this is a batch of problems, one for each target of a batch."""
@@ -185,6 +202,19 @@ def _minimal_value(
     return modes.cost(values[..., k:]).sum(-1) + kept.sum(-1)
 
 
+def _scales(
+    problem: Problem, modes: AbstractModes, depth: int
+) -> tuple[Bool[Array, "*batch k"], Float[Array, "*batch k"], Float[Array, "*batch k"]]:
+    """Which of the k leading modes the minimizer has, their m*, and the Hessian of their scales in balanced layers."""
+    xp = namespace(problem.eigenvalues, modes.threshold())
+    used = xp.asarray(problem.used)
+    inside = xp.where(used, xp.asarray(problem.eigenvalues)[..., : problem.rank], 1)
+    squares = xp.where(used, modes.used(inside), 1)
+    alive = used & (squares > 0)
+    power = xp.where(alive, squares, 1) ** ((depth - 1) / depth)
+    return alive, squares, depth * modes.scale(inside) * power
+
+
 def _extremes(
     problem: Problem, modes: AbstractModes, depth: int, latent_dim: int
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
@@ -198,8 +228,7 @@ def _extremes(
     values, used = xp.asarray(problem.eigenvalues), xp.asarray(problem.used)
     idle = xp.concatenate([~used, xp.ones(values.shape[-1] - k, bool)])
     inside = xp.where(used, values[:k], 1)
-    squares = xp.where(used, modes.used(inside), 1)
-    alive = used & (squares > 0)
+    alive, squares, scale = _scales(problem, modes, depth)
     power = xp.where(alive, squares, 1) ** ((depth - 1) / depth)
     # Exact ties λ_i = λ_j are directions along a family of minimizers, not slow ones.
     level = xp.maximum(equality_level(values)[None, :], 4 * np.finfo(values.dtype).eps * inside[:, None])
@@ -207,7 +236,7 @@ def _extremes(
     among = alive[:, None] & idle[None, :] & ~is_tied
     exchange = modes.exchange(*xp.broadcast_arrays(values[None, :], inside[:, None]))
     exchange = xp.where(among, exchange * power[:, None], xp.nan)
-    scale = xp.where(alive, depth * modes.scale(inside) * power, xp.nan)
+    scale = xp.where(alive, scale, xp.nan)
     pair = modes.pair(*xp.broadcast_arrays(inside[:, None], inside[None, :]))
     pair = pair * geometric_sum(squares[:, None], squares[None, :], depth)
     pair = xp.where(alive[:, None] & alive[None, :] & ~xp.eye(k, dtype=bool), pair, xp.nan)

@@ -42,7 +42,7 @@ def _certified(net: DeepLinearNetwork, problem: Problem) -> float:
 
 
 def _warn_unstable(step_size: Any, net: DeepLinearNetwork, problem: Problem) -> None:
-    """Warn of a step at which no minimizer is stable."""
+    """Warn of a step at which the balanced minimizer is not stable, and say whether another one may be."""
     if is_traced(step_size, net, problem):
         return
     steepest = float(np.max(np.asarray(curvatures(problem, net.depth, net.latent_dim)[0])))
@@ -50,10 +50,15 @@ def _warn_unstable(step_size: Any, net: DeepLinearNetwork, problem: Problem) -> 
         return
     limit = 2 / steepest
     if float(step_size) > limit:
+        anywhere = float(step_size) * np.max(np.asarray(problem.least_sharpness(net.depth))) > 2
+        consequence = (
+            "every minimizer, however it is factored: it cannot converge there"
+            if anywhere
+            else "the balanced minimizer: it can converge only to layers that are not balanced, where they are flatter"
+        )
         warn(
             f"step_size = {float(step_size):.4g} is above the stability limit 2/λ_max = {limit:.4g}, at which gradient "
-            "descent leaves even the flattest (the balanced) minimizer: it cannot converge there. Take a smaller "
-            'step, or "sharpness", which is half the limit.'
+            f'descent leaves {consequence}. Take a smaller step, or "sharpness", which is half the limit.'
         )
 
 
