@@ -99,7 +99,7 @@ def test_a_bound_on_the_rank_does_not_hide_the_way_out(loss):
 
 @EACH
 @pytest.mark.parametrize("widths", [(3, 3), (2, 3), (3, 2, 3), (2, 2, 3), (3, 2, 4, 3), (2, 4, 2, 3)])
-def test_the_nearest_point_that_classify_finds_agrees_with_itself(loss, widths):
+def test_the_point_that_classify_finds_agrees_with_itself(loss, widths):
     target = db.Target.from_spectrum([5.0, 3.0, 1.0])
     bottleneck = min(widths)
     modes = (0, 2)[:bottleneck] if loss != LOSSES["smoothed above"] else (0,)

@@ -128,12 +128,26 @@ def test_near_and_far(target):
     w = point.end_to_end()
     near = db.classify(db.balanced_network(w + 0.05 * rng.normal(size=w.shape), (2, 2, 5)), target, EXACT)
     assert near.point.eigen_indices == point.eigen_indices and not near.is_at
-    assert "Nearest, but not at" in near.message
+    assert near.message.startswith("At no critical point; matched best by the strict saddle with modes 1, 3 (distance")
     at = db.classify(point.network(), target, EXACT)
     i, j = at.escape
     assert j in point.eigen_indices and i not in point.eigen_indices and i < j
     assert at.escape_curvature == pytest.approx(point.spectrum().smallest)
     assert f"mode {i + 1} in the place of mode {j + 1}" in at.message
+
+
+def test_far_from_all_points_the_one_that_matches_best_is_not_called_the_nearest():
+    # W = 10 (e_1 + e_2)/√2 in one of two columns. The squared distance from the point with modes J is
+    # ‖W‖² + Σ_J λ − 2 (Σ_J λ_j W_j²)^½: with mode 1 104 − 2 √200, and less, 107 − 2 √350, with both, which would share
+    # one singular vector.
+    w = np.zeros((2, 2))
+    w[:, 0] = 10 / np.sqrt(2)
+    found = db.classify(db.DeepLinearNetwork([w]), db.Target.from_spectrum([4.0, 3.0]), EXACT)
+    assert found.point.eigen_indices == (0,)
+    assert found.distance**2 == pytest.approx(104 - 2 * np.sqrt(200), rel=1e-12)
+    assert found.distance**2 > 107 - 2 * np.sqrt(350) + 6
+    assert found.message.startswith("At no critical point; matched best by the degenerate saddle with modes 1 (")
+    assert "earest" not in found.message
 
 
 def test_members_of_a_family_are_recognized():

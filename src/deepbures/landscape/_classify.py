@@ -10,7 +10,7 @@ from deepbures._checks import check_number
 from deepbures._types import Array, Float64
 from deepbures.landscape._eigenvalues import modes_of
 from deepbures.landscape._lanczos import HessianExtremes, hessian_extremes
-from deepbures.landscape._nearest import nearest_point
+from deepbures.landscape._matched import matched_point
 from deepbures.landscape._points import CriticalPoint
 from deepbures.linalg import effective_rank
 from deepbures.model import (
@@ -31,9 +31,9 @@ class Classification:
     Attributes
     ----------
     point : CriticalPoint, or None
-        The nearest critical point as `classify` matches modes, of the depth of the network (index and nullity at its
-        balanced lift); far from all of them another may be somewhat nearer. None where it is not known: the landscape
-        of a loss without `modes` has no closed form.
+        The critical point whose modes match the singular vectors of the network best, of the depth of the network
+        (index and nullity at its balanced lift): the nearest one if the network is close to one, and far from all of
+        them not always. None where it is not known: the landscape of a loss without `modes` has no closed form.
     value : float
         The loss L(W).
     distance : float
@@ -104,7 +104,7 @@ class Classification:
         if self.point is None:
             return self._message_without_a_point()
         modes = ", ".join(str(j + 1) for j in self.point.eigen_indices) or "none"
-        place = "At" if self.is_at else "Nearest, but not at"
+        place = "At" if self.is_at else "At no critical point; matched best by"
         text = f"{place} the {self.kind} with modes {modes} (distance {self.relative_distance:.1e} of √tr Σ0)."
         if self.kind == "minimizer" or not self.is_at:
             return text
@@ -117,7 +117,7 @@ class Classification:
     def _message_without_a_point(self) -> str:
         norm = f"gradient norm {self.gradient_norm:.1e}"
         if not self.is_at:
-            return f"At no critical point ({norm}); which one is nearest is not known in closed form."
+            return f"At no critical point ({norm}); those of this loss are not known in closed form."
         if self.kind == "strict saddle":
             return f"At a strict saddle ({norm}). Steepest way down: curvature {self.escape_curvature:.3g}."
         if self.extremes is None:
@@ -134,11 +134,13 @@ def _slope_of_unused_modes(point: CriticalPoint) -> str:
 
 
 def classify(net: DeepLinearNetwork, target: Target, loss: AbstractLoss, *, tol: float = 1e-3) -> Classification:
-    """Which critical point of the loss a network is at, or nearest to.
+    """Which critical point of the loss a network is at, or which one matches it best.
 
     Modes of the target are matched to singular vectors of W = W_N ⋯ W_1 by an optimal assignment: the set J, of at most
     as many modes as the bottleneck, for which Σ_j (2 s_i(j) w_j |cos_ij| − w_j²) is largest, that is, ‖W − W_J‖
-    smallest up to what singular vectors share.
+    smallest up to what singular vectors share. Close to a critical point that finds this point. Far from all of them,
+    where a singular vector is made of several modes, another one can be nearer: `distance` is that of the point that is
+    named, and an upper bound of the least.
 
     Of a loss without closed forms the point is not known. Whether the network is at one, and at a saddle, is told from
     the gradient and from the extreme curvatures at the network, found by Lanczos iteration.
@@ -186,7 +188,7 @@ def classify(net: DeepLinearNetwork, target: Target, loss: AbstractLoss, *, tol:
     check_loss(loss)
     if net.dim != target.dim:
         raise ValueError(f"net has dimension {net.dim}, but the target has {target.dim}.")
-    found = _at_nearest_point if loss.modes is not None else _without_a_point
+    found = _at_matched_point if loss.modes is not None else _without_a_point
     s = np.linalg.svd(np.asarray(net.end_to_end, np.float64), compute_uv=False)
     return found(
         net,
@@ -200,18 +202,18 @@ def classify(net: DeepLinearNetwork, target: Target, loss: AbstractLoss, *, tol:
     )
 
 
-def _at_nearest_point(
+def _at_matched_point(
     net: DeepLinearNetwork, target: Target, loss: AbstractLoss, tol: float, **here: Any
 ) -> Classification:
-    nearest = nearest_point(net, target, loss)
+    matched = matched_point(net, target, loss)
     scale = float(target.trace) ** 0.5
-    escape, curvature = nearest.steepest_descent()
+    escape, curvature = matched.steepest_descent()
     return Classification(
-        point=nearest.point,
-        distance=nearest.distance,
-        relative_distance=nearest.distance / scale if scale else math.inf if nearest.distance else 0.0,
-        is_at=nearest.distance <= tol * scale,
-        alignments=nearest.alignments,
+        point=matched.point,
+        distance=matched.distance,
+        relative_distance=matched.distance / scale if scale else math.inf if matched.distance else 0.0,
+        is_at=matched.distance <= tol * scale,
+        alignments=matched.alignments,
         escape=escape,
         escape_curvature=curvature,
         **here,

@@ -1,4 +1,9 @@
-"""The critical point nearest to a matrix, by an assignment of modes to singular vectors."""
+"""The critical point that a matrix is matched to, by an assignment of modes to singular vectors.
+
+The assignment gives every mode a singular vector of its own. Close to a critical point, whose singular vectors are
+modes, that finds this point, and no other is nearer. Far away, several modes share a singular vector, which the
+assignment does not count: another point may be nearer than the one that it finds.
+"""
 
 import itertools
 from typing import NamedTuple
@@ -22,8 +27,8 @@ from deepbures.metric import bures_wasserstein_distance_factors
 from deepbures.model import AbstractLoss, AbstractModes, DeepLinearNetwork, Target
 
 
-class Nearest(NamedTuple):
-    """The critical point nearest to a matrix, its Hessian, and how near it is."""
+class Matched(NamedTuple):
+    """The critical point that a matrix is matched to, its Hessian, and how near it is."""
 
     point: CriticalPoint
     spectrum: HessianSpectrum
@@ -42,7 +47,7 @@ class Nearest(NamedTuple):
         return (int(first[entry]), j if j >= 0 else None), float(values[entry])
 
 
-def nearest_point(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> Nearest:
+def matched_point(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> Matched:
     """Of a loss with closed forms; see `classify`."""
     target, modes, *_ = checked_landscape(target, min(net.bottleneck, target.dim), loss, None, net.depth)
     values = all_eigenvalues(target)
@@ -55,7 +60,7 @@ def nearest_point(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) ->
     chosen, partners = _assign(cosines, roots, s, min(net.bottleneck, usable))
     distance = float(bures_wasserstein_distance_factors(w, basis[:, chosen] * roots[chosen]))
     point, spectrum = _point(_canonical(values, modes, chosen), values, modes, net, target, loss)
-    return Nearest(point, spectrum, distance, cosines[chosen, partners])
+    return Matched(point, spectrum, distance, cosines[chosen, partners])
 
 
 def _aligned_basis(
