@@ -1,11 +1,12 @@
 """Certificates held against runs, the paper's grid, descent against flow, depth 100.
 
     python benchmarks/bench_dynamics.py [certificates] [grid] [depth] [descent] [loop] [deep] [steps]
+        [proofs] [adversary --minutes M --seed S]
 
-Without names, all of them. `grid` and `certificates` take minutes each.
+Without names, all of them. `grid`, `certificates` and `proofs` take minutes each, `adversary` as many as it is given.
 """
 
-import sys
+import argparse
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -13,6 +14,9 @@ from typing import Any
 import numpy as np
 
 import deepbures as db
+from adversary import adversary
+from bench_fits import RANKS
+from deepbures.datasets import load_dataset
 from deepbures.experiments import Piece, bounds, descent, grid
 from deepbures.experiments._setting import DEPTHS, DIM, HORIZON, STOP, close_start, flows_until, zipf_target
 from machine import heading
@@ -167,8 +171,33 @@ def steps(num_targets: int = 20) -> None:
         print(f"| {depth} | " + " | ".join(cells) + " |")
 
 
+def proofs() -> None:
+    """From when on a flow to real data is proved to converge, and how the rest of the run keeps that."""
+    print(
+        "\n| data | depth | certificate | from | until | excess over gap there | before | held | decay over bound | s |"
+    )
+    print("| --- | ---: | --- | ---: | ---: | ---: | ---: | --- | ---: | ---: |")
+    for name, rank in RANKS.items():
+        target = db.Target.from_samples(load_dataset(name).samples)
+        for depth in (1, 3, 10):
+            begun = time.perf_counter()
+            fitted = db.fit(target, rank, depth=depth, solver="flow")
+            taken, proof, run = time.perf_counter() - begun, fitted.proof, fitted.trajectory
+            if not proof:
+                print(f"| {name} | {depth} | none: {'; '.join(proof.missed)} | | | | | | | {taken:.0f} |", flush=True)
+                continue
+            gap, at = proof.certificate.start.gap, proof.record
+            before = f"{run.excess[at - 1] / gap:.3g}" if at else "at the start"
+            print(
+                f"| {name} | {depth} | {proof.certificate.name} | {proof.position:.4g} | {run.times[-1]:.4g} | "
+                f"{proof.certificate.excess / gap:.3g} | {before} | {'NO' if proof.check.violated else 'yes'} | "
+                f"{proof.check.tightness:.3f} | {taken:.0f} |",
+                flush=True,
+            )
+
+
 if __name__ == "__main__":
-    print(heading())
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     known = {
         "loop": against_a_loop,
         "deep": deep,
@@ -177,6 +206,13 @@ if __name__ == "__main__":
         "descent": spot_checks,
         "grid": whole_grid,
         "certificates": certificates,
+        "proofs": proofs,
+        "adversary": lambda: adversary(chosen.minutes, chosen.seed),
     }
-    for name in sys.argv[1:] or known:
+    parser.add_argument("names", nargs="*", choices=[*known, []], metavar="name")
+    parser.add_argument("--minutes", type=float, default=5.0, help="how long the adversary searches")
+    parser.add_argument("--seed", type=int, default=0, help="of the adversary")
+    chosen = parser.parse_args()
+    print(heading())
+    for name in chosen.names or known:
         known[name]()
