@@ -64,6 +64,15 @@ def test_findings_hold_and_can_fail(record):
     assert [finding.held for finding in Curves((broken, shuffled)).findings] == [False, False, False, False]
 
 
+def test_findings_of_nothing_are_too_little_to_judge(record):
+    """No bound to be kept, no close start whose balancedness was recorded, no end of a run."""
+    without = dataclasses.replace(record.curves[1], bounds={}, violated=())
+    assert [finding.held for finding in Curves((without,)).findings] == [None, None, True, True]
+    assert [finding.held for finding in Curves(()).findings] == [None, None, None]
+    lost = dataclasses.replace(record.curves[0], balancedness_gap=np.array([np.nan]))
+    assert Curves((record.curves[0], lost)).findings[0].held is False
+
+
 def test_tables(record):
     tables = record.tables()
     assert [row["run"] for row in tables["runs"]] == ["close, BW, depth 1", "small, BW, τ = 0.02, depth 2"]

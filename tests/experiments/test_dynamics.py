@@ -104,6 +104,37 @@ def test_bounds_hold_and_a_violation_would_be_told(few):
     assert held[0] is False and held[1] is False and held[4] is False
 
 
+def test_bounds_without_instances_are_too_little_to_judge(few):
+    """Zero violations in zero instances are no evidence: of one certificate, and of all of them."""
+    untested = next(name for name in few.guarantees if few.applies[name].any())
+    none = np.zeros(len(few), bool)
+    some = dataclasses.replace(few, applies={**few.applies, untested: none})
+    assert not any(f"{untested}: 0 violations" in finding.evidence for finding in some.findings)
+    assert untested in some.findings[-1].statement and some.findings[-1].held is None
+    nothing = dataclasses.replace(few, applies=dict.fromkeys(few.applies, none))
+    assert nothing.findings[0].held is None and " 0 violations" not in nothing.findings[0].evidence
+    assert {row["median"] for row in nothing.tables()["tightness"]} == {None}
+
+
+def test_medians_of_bounds_are_over_the_same_runs(few):
+    """The paper's rate is known of two runs, the derived one of another as well, which no median may count."""
+    tightness = {
+        **few.tightness,
+        "flow-derived": np.array([1.0, 3.0, 1000.0]),
+        "flow-paper": np.array([6.0, 8.0, np.nan]),
+    }
+    told = dataclasses.replace(few, tightness=tightness).findings[3].evidence
+    assert told.endswith("over these: flow-derived 2, flow-paper 7.")
+    unknown = {**tightness, "flow-derived": np.array([np.nan, np.nan, 1000.0])}
+    finding = dataclasses.replace(few, tightness=unknown).findings[3]
+    assert finding.held is None and "nan" not in finding.evidence and "edian" not in finding.evidence
+
+
+def test_a_grid_without_clipped_cells_is_too_little_to_judge(cells):
+    finding = dataclasses.replace(cells, clipped=np.zeros(len(cells), bool)).findings[-1]
+    assert finding.statement.startswith("Where the authors' code clips") and finding.held is None
+
+
 def test_smoothing_has_its_closed_forms(rows):
     """λ_5 = 8/5 and λ_6 = 8/6: condition 1/(1 − λ_6/λ_5) = 6; escape from s0 = 1e-3 √λ at depth 1 and 2, τ = 0."""
     exact = rows.tau == 0

@@ -160,27 +160,30 @@ class Curves:
     def _balanced(self) -> Finding:
         layers = [c for c in self.curves if c.depth < _DEEP]
         close, small = ([float(c.balancedness_gap.max()) for c in layers if c.start == s] for s in ("close", "small"))
-        long = f"; in long ones, where a stabilized method takes over: {max(small):.2g}" if small else ""
+        long = f"; in long ones, where a stabilized method takes over: {np.max(small):.2g}" if small else ""
+        statement = "Gradient flow keeps a balanced network balanced."
+        if not close:
+            return Finding(statement, None, f"No run of layers from a close start{long}.")
+        worst = float(np.max(close))  # NaN, which is not below anything, where a run has failed
         return Finding(
-            "Gradient flow keeps a balanced network balanced.",
-            max(close, default=0.0) < 1e-8,
-            f"Largest gap over {len(close)} runs from close starts: {max(close, default=0.0):.2g}{long}.",
+            statement, worst < 1e-8, f"Largest gap over {len(close)} runs from close starts: {worst:.2g}{long}."
         )
 
     def _bounds(self) -> Finding:
         count = sum(len(c.bounds) for c in self.curves)
         bad = sum(len(c.violated) for c in self.curves)
         return Finding(
-            "L − L* stays below every bound whose assumptions hold.", bad == 0, f"{bad} violations of {count} bounds."
+            "L − L* stays below every bound whose assumptions hold.",
+            bad == 0 if count else None,
+            f"{bad} violations of {count} bounds." if count else "The assumptions of no bound hold from these starts.",
         )
 
     def _aligned(self) -> Finding:
-        ends = [float(c.alignment[-1]) for c in self.curves]
-        return Finding(
-            "At the end the left singular vectors are the leading eigenvectors of the target.",
-            min(ends) > 0.99,
-            f"Mean |cos| at the end of the runs: at least {min(ends):.6f}.",
-        )
+        statement = "At the end the left singular vectors are the leading eigenvectors of the target."
+        if not self.curves:
+            return Finding(statement, None, "No runs.")
+        least = float(np.min([c.alignment[-1] for c in self.curves]))
+        return Finding(statement, least > 0.99, f"Mean |cos| at the end of the runs: at least {least:.6f}.")
 
     def _saddles(self) -> Finding:
         runs = [c for c in self.curves if c.start == "small"]

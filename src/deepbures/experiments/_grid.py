@@ -198,16 +198,19 @@ class Grid:
         if not cells.any():
             return ()
         clipped, asked = cells & self.clipped, cells & ~self.clipped
+        told = f"{int(clipped.sum())} cells{self._ends(clipped)}. As asked (τ > λ_n) {int(asked.sum())} cells"
         return (
             Finding(
                 "Where the authors' code clips τ to λ_n, no exponential rate exists: λ_n = τ.",
-                bool((self.predicted[clipped] == 0).all()),
-                f"{int(clipped.sum())} cells: the excess at time 3 is {self.final_excess[clipped].min():.2g} … "
-                f"{self.final_excess[clipped].max():.2g}. As asked (τ > λ_n, {int(asked.sum())} cells) it is "
-                f"{self.final_excess[asked].min():.2g} … {self.final_excess[asked].max():.2g}: a power of t as well "
-                "at depth ≥ 2.",
+                bool((self.predicted[clipped] == 0).all()) if clipped.any() else None,
+                f"{told}{self._ends(asked)}{': a power of t as well at depth ≥ 2' if asked.any() else ''}.",
             ),
         )
+
+    def _ends(self, cells: NDArray[np.bool_]) -> str:
+        """Where runs ended, in words; nothing of no runs."""
+        ends = self.final_excess[cells]
+        return f", the excess at time 3 is {ends.min():.2g} … {ends.max():.2g}" if ends.size else ""
 
 
 def grid(

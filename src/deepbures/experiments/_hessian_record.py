@@ -193,6 +193,7 @@ class Hessians:
                 "the point.",
                 None,
                 texts[0],
+                is_shown_only=True,
             ),
         )
 

@@ -43,9 +43,11 @@ class Finding:
     statement : str
         What was claimed, in one sentence.
     held : bool or None
-        Whether it held here; None where the experiment shows without deciding.
+        Whether it held here; None where there is too little to judge, or nothing to decide.
     evidence : str
         The numbers, in one sentence.
+    is_shown_only : bool
+        Whether the experiment shows by design, without deciding: `held` is None then, and nothing is missing.
 
     Examples
     --------
@@ -57,3 +59,8 @@ class Finding:
     statement: str
     held: bool | None
     evidence: str
+    is_shown_only: bool = False
+
+    def __post_init__(self) -> None:
+        if self.is_shown_only and self.held is not None:
+            raise ValueError(f"a finding that is shown only has held = None, but {self.held} was given.")

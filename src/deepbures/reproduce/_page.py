@@ -15,8 +15,9 @@ from deepbures.reproduce._registry import Experiment
 # Longer tables are folded, and their first rows shown: the file holds them all.
 _LONGEST_OPEN, _FIRST = 12, 8
 
-_MARKS = {True: ("held", "held"), False: ("did not hold", "failed"), None: ("shown only", "shown")}
-"""Words and class for whether a statement held."""
+_MARKS = {True: ("held", "held"), False: ("did not hold", "failed"), None: ("too little to judge", "shown")}
+"""Words and class for whether a statement held; of what is shown only, `_SHOWN`."""
+_SHOWN = ("shown only", "shown")
 
 
 def render_index(complete: Sequence[Complete], request: Options, registry: Sequence[Experiment]) -> str:
@@ -58,16 +59,19 @@ def _lead(request: Options, registry: Sequence[Experiment], shown: Sequence[str]
 
 
 def _verdict(findings: Sequence[Finding]) -> dict[str, str]:
-    decided = [finding for finding in findings if finding.held is not None]
-    held = sum(finding.held is True for finding in decided)
-    open_ = len(findings) - len(decided)
-    rest = f" {counted(open_, 'more statement is', 'more statements are')} shown without a verdict." if open_ else ""
-    if not decided:
-        return {"status": "caution", "sentence": "No statement is decided here.", "detail": rest.strip()}
-    if held == len(decided):
+    marks = [finding.held for finding in findings if not finding.is_shown_only]
+    held, unjudged, shown = marks.count(True), marks.count(None), len(findings) - len(marks)
+    told = (
+        f"Of {counted(unjudged, 'statement', 'statements')} there is too little to judge." if unjudged else "",
+        f"{counted(shown, 'more statement is', 'more statements are')} shown without a verdict." if shown else "",
+    )
+    detail = " ".join(part for part in told if part)
+    if len(marks) == unjudged:
+        return {"status": "caution", "sentence": "No statement is decided here.", "detail": detail}
+    if held == len(marks):
         what = counted(held, "statement held", "statements held")
-        return {"status": "good", "sentence": what if held == 1 else f"All {what}.", "detail": rest.strip()}
-    return {"status": "caution", "sentence": f"{held} of {len(decided)} statements held.", "detail": rest.strip()}
+        return {"status": "good", "sentence": f"{what}." if held == 1 else f"All {what}.", "detail": detail}
+    return {"status": "caution", "sentence": f"{held} of {len(marks)} statements held.", "detail": detail}
 
 
 def tally(findings: Iterable[Finding]) -> str:
@@ -77,13 +81,22 @@ def tally(findings: Iterable[Finding]) -> str:
     --------
     >>> from deepbures.experiments import Finding
     >>> from deepbures.reproduce import tally
-    >>> tally([Finding("", True, ""), Finding("", False, ""), Finding("", None, "")])
-    '1 of 2, 1 shown only'
+    >>> tally([Finding("", True, ""), Finding("", None, ""), Finding("", None, "", is_shown_only=True)])
+    '1 of 2, 1 too little to judge, 1 shown only'
     """
-    marks = [finding.held for finding in findings]
-    shown = marks.count(None)
-    decided = f"{marks.count(True)} of {len(marks) - shown}" if len(marks) > shown else ""
-    return ", ".join(part for part in (decided, f"{shown} shown only" if shown else "") if part) or "none"
+    findings = tuple(findings)
+    marks = [finding.held for finding in findings if not finding.is_shown_only]
+    unjudged, shown = marks.count(None), len(findings) - len(marks)
+    told = (
+        f"{marks.count(True)} of {len(marks)}" if marks else "",
+        f"{unjudged} too little to judge" if unjudged else "",
+        f"{shown} shown only" if shown else "",
+    )
+    return ", ".join(part for part in told if part) or "none"
+
+
+def _mark(finding: Finding) -> tuple[str, str]:
+    return _SHOWN if finding.is_shown_only else _MARKS[finding.held]
 
 
 def _command(request: Options, names: Sequence[str]) -> str:
@@ -109,8 +122,7 @@ def _section(item: Complete) -> dict[str, Any]:
         "description": experiment.description,
         "tally": tally(item.findings),
         "findings": [
-            {"mark": _MARKS[finding.held][0], "kind": _MARKS[finding.held][1], "finding": finding}
-            for finding in item.findings
+            {"mark": _mark(finding)[0], "kind": _mark(finding)[1], "finding": finding} for finding in item.findings
         ],
         "figures": figures,
         "tables": [_table(experiment.name, name, cells) for name, cells in item.tables.items()],

@@ -30,7 +30,7 @@ class Rates(NamedTuple):
         return (
             Finding("Rates grow with depth.", np.bool_(self.rates[-1] > self.rates[0]), "Twice as fast at depth 2."),
             Finding("The <total> is zero.", False, f"It is {self.total:.3f}."),
-            Finding("Wide networks are alike.", None, "Shown in the figure."),
+            Finding("Wide networks are alike.", None, "Shown in the figure.", is_shown_only=True),
         )
 
     def tables(self) -> dict[str, list[dict[str, Any]]]:

@@ -6,10 +6,15 @@ import sys
 import time
 from pathlib import Path
 
-from deepbures import __version__
-from deepbures.reproduce._keeper import read_piece
+import pytest
 
-from .fakes import TRAP, contents, rates, read_page
+from deepbures import __version__
+from deepbures.experiments import Finding
+from deepbures.reproduce._folder import Complete, Options
+from deepbures.reproduce._keeper import read_piece
+from deepbures.reproduce._page import render_index
+
+from .fakes import FAKES, TRAP, contents, rates, read_page
 
 
 def test_everything_is_written_and_told(call, tmp_path):
@@ -67,6 +72,23 @@ def test_the_page_shows_everything(call, tmp_path):
     assert "−1.5 × 10⁻⁸ −3" in text and "No rows." in text
     assert {"rates/rates.csv", "rates/rates.svg", "rates/total.svg", "means/means.csv"} <= set(page.links)
     assert "deepbures reproduce --seed 7" in text
+
+
+def test_a_page_with_too_little_to_judge_is_not_all_held():
+    held, open_ = Finding("It falls.", True, "It does."), Finding("It rises.", None, "In no run.")
+    shown = Finding("It depends.", None, "It does.", is_shown_only=True)
+
+    def page(*findings):
+        complete = Complete(FAKES[0], findings, {}, tuple("<svg/>" for _ in FAKES[0].drawings))
+        return render_index([complete], Options(quick=False, seed=0, faces=None), FAKES)
+
+    assert "verdict good" in page(held, shown) and "too little to judge" not in page(held, shown)
+    text = page(held, open_)
+    assert "verdict good" not in text and "1 of 2 statements held." in text
+    assert "Of 1 statement there is too little to judge." in text and '<span class="mark">too little to judge' in text
+    assert "No statement is decided here." in page(open_)
+    with pytest.raises(ValueError, match="shown only"):
+        Finding("It falls.", True, "It does.", is_shown_only=True)
 
 
 def test_a_part_of_the_experiments_then_another(call, tmp_path, whole):
