@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 import deepbures as db
+from deepbures.training import SOLVERS, owners_of
 
-from .commands import names
+from .commands import SMALL, names
 
 HEAVY = {"jax", "numpy", "scipy", "equinox", "diffrax", "optax", "matplotlib", "sklearn", "pyarrow"}
 
@@ -113,3 +114,13 @@ def test_bad_options_of_fit_are_refused_before_data_are_read(refused, tmp_path, 
 
 def test_an_unknown_command(refused):
     assert refused("fitt").startswith("No such command 'fitt'.")
+
+
+def test_which_options_belong_to_which_solver_is_read_off_the_solvers(refused, monkeypatch):
+    class Timed(SOLVERS["closed-form"]):
+        horizon: float | None = None
+
+    monkeypatch.setitem(SOLVERS, "closed-form", Timed)
+    said = refused("fit", SMALL, "--rank", 2, "--horizon", 1, "--solver", "descent")
+    assert "--horizon belongs to --solver closed-form and flow, but --solver descent was given: leave it out." in said
+    assert owners_of("horizon") == ("closed-form", "flow") and owners_of("resume") == ("flow", "descent")

@@ -26,6 +26,7 @@ from deepbures.training._solver import AbstractSolver, Trained
 from deepbures.training._solvers import SOLVERS as SOLVERS
 from deepbures.training._solvers import ClosedForm
 from deepbures.training._solvers import as_solver as as_solver
+from deepbures.training._solvers import owners_of as owners_of
 from deepbures.training._trajectory import Trajectory
 
 __all__ = [

@@ -54,6 +54,23 @@ SOLVERS: dict[str, type[AbstractSolver]] = {"closed-form": ClosedForm, "flow": F
 """Names accepted by `fit`."""
 
 
+def owners_of(option: str) -> tuple[str, ...]:
+    """The names of the solvers that have an option; of those that need a start, for ``"init"`` and ``"resume"``.
+
+    Examples
+    --------
+    >>> from deepbures.training import owners_of
+    >>> owners_of("horizon"), owners_of("init")
+    (('flow',), ('flow', 'descent'))
+    """
+    of_training = option in ("init", "resume")
+    return tuple(
+        name
+        for name, kind in SOLVERS.items()
+        if option in kind.__dataclass_fields__ or (of_training and kind.needs_start)
+    )
+
+
 def as_solver(solver: str | AbstractSolver, **options: Any) -> AbstractSolver:
     """A solver as it is, or that of a name, with its options; options that are None are left out.
 
@@ -78,7 +95,7 @@ def as_solver(solver: str | AbstractSolver, **options: Any) -> AbstractSolver:
             "options, such as Descent(num_steps=1000).)"
         )
     for name in given:
-        owners = [owner for owner, kind in SOLVERS.items() if name in kind.__dataclass_fields__]
+        owners = owners_of(name)
         if solver not in owners:
             raise ValueError(
                 f"{name} belongs to the solver {' or '.join(map(repr, owners))}, but solver = {solver!r}: leave it out."

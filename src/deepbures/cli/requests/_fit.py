@@ -67,17 +67,23 @@ class FitRequest(DataRequest):
         )
 
     def _check_solver(self) -> None:
-        for option, is_given, owners in (
-            ("--horizon", self.horizon is not None, ("flow",)),
-            ("--num-steps", self.num_steps is not None, ("descent",)),
-            ("--step-size", self.step != "sharpness", ("descent",)),
-            ("--init", self.init != "balanced", ("flow", "descent")),
-            ("--resume", self.resume, ("flow", "descent")),
-        ):
+        given = {
+            "horizon": self.horizon is not None,
+            "num_steps": self.num_steps is not None,
+            "step_size": self.step != "sharpness",
+            "init": self.init != "balanced",
+            "resume": self.resume,
+        }
+        if not any(given.values()):
+            return
+        from deepbures.training import owners_of
+
+        for option in (option for option, is_given in given.items() if is_given):
+            owners = owners_of(option)
             require(
-                not is_given or self.solver in owners,
-                f"{option} belongs to --solver {' and '.join(owners)}, but --solver {self.solver} was given: leave it "
-                "out.",
+                self.solver in owners,
+                f"--{option.replace('_', '-')} belongs to --solver {' and '.join(owners)}, but --solver {self.solver} "
+                "was given: leave it out.",
             )
 
     @property
