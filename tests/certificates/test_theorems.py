@@ -144,3 +144,30 @@ def test_a_theorem_of_another_kind_or_method_is_refused(attribute):
     wrong = type("Wrong", (Slow,), {attribute: "promise"})
     with pytest.raises(ValueError, match=rf"Wrong\.{attribute} must be .* but is 'promise'"):
         wrong(0.5)
+
+
+class WithoutRate(Slow):
+    """Its rate is not defined where its assumptions hold."""
+
+    name = "flow-without-rate"
+
+    def log_rate(self, start):
+        return math.nan
+
+
+def test_a_guarantee_that_holds_without_a_rate_is_refused_by_name():
+    certificates = [
+        db.Certificate(
+            WithoutRate(0.5),
+            db.certify(db.initialize(widths, "close", target=TARGET, key=1), TARGET, LOSSES[0])[0].start,
+        )
+        for widths in ((3, 3, 3), (3, 3))
+    ]
+    holds, missed = certificates
+    uses = (str, lambda c: c.rate, lambda c: c.bound(1.0), lambda c: c.time_to(0.1))
+    for use in uses:
+        with pytest.raises(
+            ValueError, match=r"theorem flow-without-rate \(WithoutRate\) is a guarantee .* log_rate is NaN"
+        ):
+            use(holds)
+    assert math.isnan(missed.rate) and missed.bound(1.0) == math.inf  # nothing is promised there

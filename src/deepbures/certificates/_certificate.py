@@ -107,7 +107,14 @@ class Certificate:
     @property
     def log_rate(self) -> float:
         """Ln of the rate of decay at the start, per unit of time (flow) or per step of the largest size (descent)."""
-        return self.theorem.log_rate(self.start)
+        found = self.theorem.log_rate(self.start)
+        if math.isnan(found) and self.is_guarantee and self.holds:
+            raise ValueError(
+                f"The theorem {self.name} ({type(self.theorem).__name__}) is a guarantee whose assumptions hold at "
+                "this start, but its log_rate is NaN there. Let an assumption fail where the rate is not defined, mend "
+                'log_rate, or make the kind "prediction".'
+            )
+        return found
 
     @property
     def rate(self) -> float:

@@ -88,7 +88,8 @@ class AbstractTheorem(eqx.Module):
     def log_rate(self, start: Start) -> float:
         """Ln of the rate, per unit of time (flow) or per step of the largest size (descent).
 
-        NaN where the assumptions leave it undefined, or only a step size is predicted.
+        NaN where the assumptions leave it undefined, or only a step size is predicted. Of a guarantee whose assumptions
+        hold it must be a number: `Certificate` raises a ValueError else.
         """
 
     def log_asymptotic_rate(self, start: Start) -> float:
