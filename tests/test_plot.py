@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 import deepbures as db
 from deepbures import plot
-from deepbures.training import Trajectory
+from deepbures.training import Proof, Trajectory
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +80,42 @@ def test_bounds_are_labelled_lines_within_the_range_of_the_run():
     assert [line.get_linestyle() for line in figure.axes[0].lines][:3] == ["-", ":", "-."]
     # Down to the lowest excess, and up to the highest bound.
     assert figure.axes[0].get_ylim()[0] == plain.axes[0].get_ylim()[0] and figure.axes[0].get_ylim()[1] > 3
+
+
+def proved_run(step_size: float | None = None) -> tuple[Trajectory, Proof]:
+    """A run at a third of the height that is allowed for at record 20, and above all that is allowed before."""
+    at = np.linspace(0, 10, 101) if step_size is None else np.arange(101.0)
+    excess = 5 * np.exp(-0.5 * np.linspace(0, 10, 101))
+    steps = np.arange(101)
+    step = None if step_size is None else np.asarray(step_size)
+    times = np.linspace(0, 10, 101)
+    run = Trajectory(times, steps, {"loss": 1 + excess, "excess": excess}, None, np.asarray(1.0), None, step)
+    start = db.initialize((2, 3), "close", target=(target := db.Target.from_spectrum([4.0, 2.0, 1.0])), key=0)
+    name = "flow-below-saddle" if step_size is None else "descent-constant"
+    (certificate,) = [c for c in db.certify(start, target, db.BuresWasserstein()) if c.name == name]
+    return run, Proof(certificate, None, 20, float(at[20]), step_size)
+
+
+@pytest.mark.parametrize("step_size", [None, 0.1])
+def test_a_bound_is_drawn_from_the_record_on_at_which_the_proof_begins(step_size):
+    run, proof = proved_run(step_size)
+    figure = plot.plot_proof(run, proof)
+    x, y = drawn(figure, line=1)
+    np.testing.assert_array_equal(x, run.times[20:])  # in time also where steps are counted
+    at = np.asarray(run.times[20:] - run.times[20] if step_size is None else run.steps[20:] - 20, np.float64)
+    np.testing.assert_allclose(y, proof.certificate.bound(at, step_size=step_size), rtol=1e-9)
+    np.testing.assert_array_equal(drawn(figure, line=2)[0], run.times[20])  # the mark
+    assert "the proof begins" in texts(figure) and figure.axes[0].get_yscale() == "log"
+    low, high = figure.axes[0].get_ylim()
+    assert low < run.excess[-1] and high > max(run.excess[0], y[0])
+
+
+def test_a_figure_of_nothing_proved_and_of_a_proof_of_another_run():
+    run, proof = proved_run()
+    figure = plot.plot_proof(run, Proof(missed=("the step size",)))
+    assert "nothing is proved" in texts(figure) and len(figure.axes[0].lines) == 1
+    with pytest.raises(ValueError, match="begins at record 20, but the run has 5 records"):
+        plot.plot_proof(first(run, 5), proof)
 
 
 def test_a_bound_needs_a_value_for_each_record(run):

@@ -99,7 +99,7 @@ def test_a_run_that_converged(images, descended):
 def test_closed_form_has_no_trajectory(images):
     fit = db.fit(db.Target.from_samples(images.samples), 2, depth=1, solver="closed-form")
     result = page(fit, images)
-    assert "in closed form" in result.text
+    assert "in closed form" in result.text and fit.proved is None and "What is proved" not in result.text
     assert (
         "Loss against theory" not in result.text and "Balancedness gap" not in result.text and "Spectra" in result.text
     )
@@ -171,14 +171,55 @@ def test_certificates_are_a_table_and_bounds_in_the_figure(certified):
     rows = rows_of_certificates(render_report(fit, data, {}))
     assert list(rows) == [certificate.name for certificate in fit.certificates]
     assert "kept; observed rate 1 times this one" in rows["descent-exact"] and ">0.5<" in rows["descent-exact"]
-    assert 'class="no"' in rows["flow-paper"] and "no: [1]" in rows["flow-paper"]
+    assert 'class="no"' in rows["flow-paper"] and "<td>no</td>" in rows["flow-paper"]
     assert "about gradient flow, and this is a descent" in rows["flow-exact"]
-    assert "smoothing τ: 0 (needed > 0) (in flow-paper, flow-authors-code)" in parsed.text
-    # The table below comes with the figure: guarantees that apply to the run, and no others.
+    assert all("smoothing τ: 0 (needed &gt; 0)" in rows[name] for name in ("flow-paper", "flow-authors-code"))
+    assert not any("missed" in row for row in rows.values() if 'class="no"' not in row)
+    # Guarantees that apply to the run are in the figure, and no others.
     approach = next(label for label in parsed.labels if "Distance of the loss" in label)
     assert "not to be crossed: bound descent-exact, bound descent-constant." in approach
     assert "bound descent-exact" in parsed.text and "predicted slope exp(−4 t)" in parsed.text
     assert "violated" not in parsed.text
+
+
+def test_what_is_proved_comes_first_and_the_table_is_folded_away(certified):
+    fit, data = certified
+    parsed, text = page(fit, data), render_report(fit, data, {})
+    order = [
+        '<div class="verdict',
+        "What is proved",
+        "From step 0 on",
+        "<svg",
+        '<details class="statements">',
+        "What was asked",
+    ]
+    found = [text.index(part, text.index("<main>")) for part in order]
+    assert found == sorted(found)
+    assert text.count("From step 0 on") == 1 and "(descent-exact)" in parsed.text
+    assert parsed.labels[0].startswith("What is proved. ")
+    promised = [check for check in fit.checks if check.applies and check.certificate.is_guarantee]
+    assert [check.certificate.name for check in promised] == ["descent-exact", "descent-constant"]
+    assert f"{len(fit.checks)} statements, 2 of them guarantees that apply" in parsed.text
+    assert text.index('<details class="statements">') < text.index('<div class="promises') < text.index("</details>")
+
+
+def test_a_proof_that_begins_on_the_way_is_marked_in_the_figure():
+    data = Dataset("diagonal", covariance=np.diag([4.0, 2.0, 1.0]))
+    fit = db.fit(db.Target.from_covariance(data.covariance), 2, depth=2)
+    assert fit.proof.record > 0
+    parsed = page(fit, data)
+    assert fit.proved[1:40] in parsed.text and "the proof begins" in parsed.text
+    assert "none of them a guarantee that applies" in parsed.text and not re.search(
+        r"\de[-+]\d", parsed.text.split("What was asked")[0]
+    )
+
+
+def test_where_nothing_is_proved_the_page_says_what_is_missed(covariance):
+    fit = db.fit(db.Target.from_covariance(covariance.covariance), 2, depth=2, solver="descent", num_steps=1)
+    assert not fit.proof
+    parsed = page(fit, covariance)
+    assert f"Nothing is proved of this run: {'; '.join(fit.proof.missed)}" in parsed.text
+    assert not any(label.startswith("What is proved") for label in parsed.labels)
 
 
 def test_a_violated_guarantee_cannot_be_overlooked(certified):
@@ -196,7 +237,7 @@ def test_a_violated_guarantee_cannot_be_overlooked(certified):
         "descent-exact: VIOLATED, first at 7, excess up to 1.5 times the bound" in text and "please report it" in text
     )
     row = rows_of_certificates(text)["descent-exact"]
-    assert 'class="violated"' in row and "VIOLATED: first at 7" in row
+    assert 'class="violated"' in row and "VIOLATED: first at 7" in row and '<details class="statements" open>' in text
     # The warning of the run says the same: it is told once at the top.
     (warning,) = re.findall(r"<li>(descent-exact: VIOLATED.*?)</li>", text)
     told = render_report(other, data, {"warnings": [warning]})

@@ -255,17 +255,11 @@ def _summary(fitted: db.Fit, request: FitRequest) -> dict[str, Any]:
         "largest_balancedness_gap": None if run is None else float(np.max(run["balancedness_gap"])),
         "steps": None if run is None else int(run.steps[-1]),
         "time": None if run is None or run.times is None else float(run.times[-1]),
-        "proof": None if run is None else _proved(fitted, run),
+        "proof": fitted.proved,
         "certificates": [
             as_plain(certificate, check) for certificate, check in zip(fitted.certificates, fitted.checks, strict=True)
         ],
     }
-
-
-def _proved(fitted: db.Fit, run: db.Trajectory) -> str | None:
-    """What is proved of the run, in one sentence."""
-    proof, is_flow = fitted.proof, run.step_size is None and run.times is not None
-    return None if proof is None else proof.sentence(run.times if is_flow else run.steps, run.excess)
 
 
 def _data(dataset: Dataset, digest: str) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from deepbures.plot._landscape import plot_critical_points as plot_critical_poin
 from deepbures.plot._landscape import plot_hessian_spectra as plot_hessian_spectra
 from deepbures.plot._landscape import plot_paths as plot_paths
 from deepbures.plot._loss_experiments import plot_losses as plot_losses
+from deepbures.plot._proof import plot_proof as plot_proof
 from deepbures.plot._records import panel_names as panel_names
 from deepbures.plot._records import plot_records as plot_records
 from deepbures.plot._spectra import plot_spectra as plot_spectra

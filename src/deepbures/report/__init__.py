@@ -1,15 +1,17 @@
 """One self-contained page about a fit: what was asked, what came out, and how that compares with theory."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from deepbures._atomic import write_text
 from deepbures._html import inline_svg, render
 from deepbures.datasets import Dataset
+from deepbures.report._proof import proved_of
+from deepbures.report._section import Figure
 from deepbures.report._sections import sections_of
 from deepbures.report._tables import command, flatten, tables
-from deepbures.report._words import find, lead, short, verdict, verdict_on_model, violations, warnings_of
+from deepbures.report._words import lead, short, verdict, verdict_on_model, violations, warnings_of
 from deepbures.training import Fit
 
 
@@ -55,6 +57,7 @@ def write_report(path: Path, fit: Fit, dataset: Dataset, summary: Mapping[str, A
 def render_report(fit: Fit, dataset: Dataset, summary: Mapping[str, Any]) -> str:
     """The page of `write_report` as text."""
     sections = [section for section in sections_of(fit, dataset, summary) if section.has_content]
+    proved = proved_of(fit)
     outcome, (model, advice) = verdict(fit), verdict_on_model(fit, dataset)
     if advice and outcome["status"] == "good":
         outcome["status"] = "caution"
@@ -62,19 +65,23 @@ def render_report(fit: Fit, dataset: Dataset, summary: Mapping[str, Any]) -> str
         "report.html.jinja",
         title=f"{short(dataset.name)}: rank {fit.rank}, depth {fit.network.depth}",
         lead=lead(fit, dataset),
-        verdict={**outcome, "model": model, "advice": advice, "proof": find(summary, "proof")},
+        verdict={**outcome, "model": model, "advice": advice},
         violations=violations(fit),
+        proved=proved if proved is None else proved._replace(figures=_inline("What is proved", proved.figures, "p")),
         warnings=warnings_of(fit, dataset, summary),
         tables=tables(fit, dataset, summary),
         sections=[
-            section._replace(
-                figures=[
-                    figure._replace(svg=inline_svg(figure.svg, f"s{i}f{j}", f"{section.title}. {figure.caption}"))
-                    for j, figure in enumerate(section.figures)
-                ]
-            )
+            section._replace(figures=_inline(section.title, section.figures, f"s{i}f"))
             for i, section in enumerate(sections)
         ],
         command=command(summary),
         record=list(flatten(summary)),
     )
+
+
+def _inline(title: str, figures: Sequence[Figure], prefix: str) -> list[Figure]:
+    """Figures as parts of the page, with identifiers that begin with a prefix."""
+    return [
+        figure._replace(svg=inline_svg(figure.svg, f"{prefix}{i}", f"{title}. {figure.caption}"))
+        for i, figure in enumerate(figures)
+    ]

@@ -15,15 +15,13 @@ class Section(NamedTuple):
     figures: Sequence[Figure] = ()
     text: str = ""
     pair: bool = False
-    table: Sequence[Mapping[str, Any]] = ()
     columns: Sequence[Mapping[str, Any]] = ()
     rows: Sequence[Sequence[str]] = ()
-    notes: Sequence[str] = ()
 
     @property
     def has_content(self) -> bool:
         """Whether there is anything to show."""
-        return bool(self.figures or self.table or self.rows)
+        return bool(self.figures or self.rows)
 
     @property
     def as_table(self) -> Mapping[str, Any]:

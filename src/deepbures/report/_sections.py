@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from deepbures import plot
 from deepbures.datasets import Dataset
-from deepbures.report._certificates import certificate_section
 from deepbures.report._features import feature_section
 from deepbures.report._images import image_sections
 from deepbures.report._section import Figure, Section
@@ -72,7 +71,6 @@ def _run_sections(fit: Fit, run: Trajectory, references: Mapping[str, float]) ->
         ),
     ]
     yield Section("Loss against theory", figures, pair=True)
-    yield certificate_section(fit)
     if plot.panel_names(run):
         svg = plot.to_svg(plot.plot_records(run, references=references))
         caption = (

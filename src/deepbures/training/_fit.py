@@ -106,6 +106,15 @@ class Fit(eqx.Module):
         return None if self.trajectory is None else self.trajectory.certified(self.certificates)
 
     @property
+    def proved(self) -> str | None:
+        """What is proved of the training, or why nothing is, in one sentence; None for the closed form."""
+        run, proof = self.trajectory, self.proof
+        if run is None or proof is None:
+            return None
+        is_flow = run.step_size is None and run.times is not None
+        return proof.sentence(run.times if is_flow else run.steps, run.excess)
+
+    @property
     def horizon(self) -> float | None:
         """Largest time (flow) or number of steps (descent) of the training; None for the closed form."""
         return next(iter(self.solver.limits.values()), None)
