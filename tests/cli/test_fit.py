@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -85,6 +86,14 @@ def test_the_table_on_a_terminal_and_where_the_report_lies(call):
     for text in ("theoretical minimum", "relative excess", "widths 2 → 6", f"Report: {folder / 'report.html'}"):
         assert text in done.out
     assert (folder / "report.html").exists()
+
+
+def test_what_is_proved_is_said_in_the_terminal_and_in_the_summary(call, tmp_path):
+    done = call("fit", SMALL, "--rank", 2, "--solver", "descent", "--out", "run")
+    proof = json.loads((tmp_path / "run" / "summary.json").read_text(encoding="utf-8"))["proof"]
+    assert proof.startswith("from step ")
+    row = re.search(r"^proved +(.*?)^seconds ", done.out, re.DOTALL | re.MULTILINE)
+    assert row and " ".join(row[1].split()) == proof  # the same sentence, in lines as wide as the terminal
 
 
 @pytest.mark.parametrize(
