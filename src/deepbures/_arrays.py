@@ -14,6 +14,12 @@ from array_api_compat import is_array_api_obj, is_dask_array, is_numpy_array
 from deepbures._types import Array
 from deepbures._words import told
 
+_FORMS_OF_TENSORS = {
+    "quantized": "{0}.dequantize()",
+    "nested": "one matrix, or several of equal shape as one stack: torch.stack({0}.unbind())",
+    "mkldnn": "{0}.to_dense()",
+}
+"""Tensors of PyTorch without plain entries, and what to pass instead."""
 _SPARSE = ("scipy.sparse", "cupyx.scipy.sparse", "jax.experimental.sparse", "sparse")
 
 
@@ -73,6 +79,12 @@ def refuse_what_is_no_array(value: Any, name: str) -> None:
             f"{name} must be a dense array, but a sparse {kind.__name__} of shape {shape} was given. If it fits into "
             f"memory as {math.prod(shape) * 8 / 2**30:.2g} GiB, pass {name}.{dense}(); a target that is known through "
             "products only is built by Target.from_operator."
+        )
+    form = next((form for form in _FORMS_OF_TENSORS if getattr(value, f"is_{form}", False) is True), None)
+    if form is not None:
+        raise TypeError(
+            f"{name} must be a dense array, but a {kind.__name__} in the form {form!r} was given. Pass "
+            f"{_FORMS_OF_TENSORS[form].format(name)}."
         )
     if hasattr(kind, "is_meta") and value.is_meta:
         raise TypeError(
@@ -145,7 +157,12 @@ def _on_host(value: Any) -> Any:
     if torch is None or not isinstance(value, torch.Tensor):
         return value
     value = value.detach().cpu()
-    return (value.float() if value.dtype in (torch.bfloat16, torch.float16) else value).resolve_conj().numpy()
+    return (
+        (value.float() if value.dtype in (torch.bfloat16, torch.float16) else value)
+        .resolve_conj()
+        .resolve_neg()
+        .numpy()
+    )
 
 
 def _plain(value: Any, name: str) -> np.ndarray:

@@ -1,5 +1,7 @@
 """What holds no matrix of numbers is refused with one clear message, by every function alike."""
 
+import warnings
+
 import jax.experimental.sparse
 import jax.numpy as jnp
 import numpy as np
@@ -26,6 +28,13 @@ DAYS = pd.date_range("2020-01-01", periods=40)
 
 MASKED = np.ma.array(X, mask=False)
 MASKED[3, 1] = MASKED[7, 0] = np.ma.masked
+
+
+def quietly(make):
+    """What PyTorch makes with a warning that it is to change, or go."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return make()
 
 
 REFUSED = {
@@ -92,6 +101,15 @@ REFUSED = {
         lambda: torch.ones(40, 4, device="meta"),
         r"but a Tensor of shape \(40, 4\) on the device 'meta' was given, which has none\. Make it on another device",
     ),
+    "quantized tensor": (
+        lambda: quietly(lambda: torch.quantize_per_tensor(torch.ones(40, 4), 0.1, 0, torch.qint8)),
+        r"a Tensor in the form 'quantized' was given\. Pass {}\.dequantize\(\)",
+    ),
+    "nested tensor": (
+        lambda: quietly(lambda: torch.nested.nested_tensor([torch.ones(40, 4), torch.ones(3, 4)])),
+        r"a Tensor in the form 'nested' was given\. Pass one matrix, or .* torch\.stack\({}\.unbind\(\)\)",
+    ),
+    "tensor of another library": (lambda: torch.ones(40, 4).to_mkldnn(), r"the form 'mkldnn' .* {}\.to_dense\(\)"),
     "dates of an array": (
         lambda: np.full((40, 4), "2020-01-01", "M8[D]"),
         r"dtype datetime64\[D\] .* Make times of the dates: \(x - x\.min\(\)\) / numpy\.timedelta64\(1, 's'\)",

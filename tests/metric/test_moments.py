@@ -195,3 +195,22 @@ def test_derivatives_keep_the_digits_of_the_precision(rng):
     (ours,) = torch.autograd.grad(torch_value(tensor), tensor)
     for found in (ours, jax.grad(jax_value)(jnp.asarray(x))):
         assert (np.abs(np.asarray(found) - expected) <= 2e-6 * np.abs(expected).max()).all()
+
+
+def test_a_covariance_beyond_float64_is_refused_and_its_factor_is_not():
+    rows = np.array([[1e200, 0.0], [-1e200, 0.0], [0.0, 1.0], [0.0, -1.0]])
+    moments = db.Moments().update(rows)
+    with pytest.raises(
+        ValueError, match=r"covariance is beyond the range of float64, .* Use factor\(\) or principal_axes"
+    ):
+        moments.covariance()
+    np.testing.assert_allclose(moments.principal_axes()[0][0], 1e200 / np.sqrt(2), rtol=1e-14)
+    # 1e150 squared is within the range: half of it, as two of four rows have it.
+    np.testing.assert_allclose(db.Moments().update(rows * 1e-50).covariance()[0, 0], 0.5e300, rtol=1e-13)
+
+
+def test_a_tensor_that_is_negated_when_it_is_read_has_its_moments():
+    samples = torch.randn(6, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    lazily = torch.complex(samples, -samples).conj().imag
+    assert lazily.is_neg()
+    assert db.Moments().update(lazily).covariance().tolist() == db.Moments().update(samples).covariance().tolist()

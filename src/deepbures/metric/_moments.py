@@ -166,10 +166,19 @@ class Moments:
         Raises
         ------
         ValueError
-            If there are no samples, or just one where `unbiased`.
+            If there are no samples, or just one where `unbiased`; or if a variance is beyond the range of the numbers,
+            in float64 that of samples from about 1e154 on. (`factor` and `principal_axes` square nothing.)
         """
         factor = self.factor(unbiased=unbiased)
-        return factor @ adjoint(factor)
+        with np.errstate(over="ignore", invalid="ignore"):
+            covariance = factor @ adjoint(factor)
+        if isinstance(covariance, np.ndarray) and not np.isfinite(covariance).all():
+            raise ValueError(
+                f"The covariance is beyond the range of {covariance.dtype}, as standard deviations of "
+                f"{np.abs(factor).max():.2g} have squares above {np.finfo(covariance.dtype).max:.2g}. Use factor() or "
+                "principal_axes(), which square nothing, or scale the samples down."
+            )
+        return covariance
 
     def principal_axes(self, *, unbiased: bool = False) -> tuple[Array, Array]:
         """Standard deviations (r,) along the principal axes, descending, and these axes (n, r), r ≤ min(N, n).
