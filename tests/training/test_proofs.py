@@ -9,6 +9,7 @@ from tests.certificates.layers import balanced_layers, losses_along_the_flow
 
 import deepbures as db
 from deepbures.certificates import prove
+from deepbures.training import _host as host
 
 LOSS = db.BuresWasserstein()
 
@@ -136,3 +137,19 @@ def test_what_is_proved_in_a_sentence(trained):
     lost = np.where(run.times > proof.position + 1, np.nan, run.excess)
     false = eqx.tree_at(lambda run: run.records["excess"], run, lost)
     assert "VIOLATED" in false.certified(certificates).sentence(run.times, lost)
+
+
+def test_a_resumed_run_keeps_its_proof(monkeypatch):
+    monkeypatch.setattr(host, "_SECONDS_PER_CALLBACK", 0.0)
+    target = db.Target.from_spectrum([4.0, 2.0, 1.0], key=0)
+
+    def stop(_):
+        raise KeyboardInterrupt
+
+    def run(**options):
+        return db.fit(target, 2, solver="descent", depth=2, step_size=0.02, num_steps=600, **options)
+
+    whole, part = run(), run(callback=stop)
+    assert part.result == db.Result.interrupted and len(part.trajectory.losses) < len(whole.trajectory.losses)
+    done = run(resume=part.trajectory.snapshot)
+    assert whole.proof.record > 0 and done.proof == whole.proof and done.proved == whole.proved
