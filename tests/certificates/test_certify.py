@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import deepbures as db
-from deepbures.certificates import Assumption
+from deepbures.certificates import Assumption, as_plain
+from deepbures.report._proof import _outcome
 
 TARGET = db.Target.from_spectrum([4.0, 2.0, 1.0], key=0)
 EXACT, SMOOTHED = db.BuresWasserstein(), db.BuresWasserstein(0.2)
@@ -113,6 +114,16 @@ def test_a_run_above_a_bound_is_reported(monkeypatch):
     assert "VIOLATED, first at 1," in str(check)
     assert not certificate.check(times, bound).violated
     assert certificate.check(times, bound).tightness == pytest.approx(1.0)
+    # Above the bound by half of the tolerance in distance: neither held nor violated.
+    within = (np.sqrt(bound) + np.where(times > 0, 0.5e-3 * np.sqrt(certificate.excess), 0)) ** 2
+    check = certificate.check(times, within, tolerance=1e-3)
+    assert check.is_exceeded and not check.violated and check.first_violation is None
+    assert check.exceeded_by == pytest.approx((within - bound).max(), rel=1e-12)
+    assert f"exceeded by {(within - bound).max():.3g}, within the tolerance;" in str(check)
+    assert as_plain(certificate, check)["outcome"] == check.outcome
+    assert "exceeded by" in _outcome(check) and "within the tolerance; observed rate" in _outcome(check)
+    assert certificate.check(times, within).outcome == "VIOLATED"
+    assert certificate.check(times, bound).outcome == "held" and certificate.check(times, bound).exceeded_by == 0
     # What guarantees nothing is not violated.
     monkeypatch.setattr(type(certificate.theorem), "kind", "prediction")
     assert not certificate.check(times, slow).violated

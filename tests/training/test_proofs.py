@@ -99,6 +99,12 @@ def test_a_run_that_stays_above_the_bound_is_reported_as_violated(trained):
     assert found and found.record == proof.record and found.check.violated
     assert found.check.first_violation == run.times[late][0]
     assert found.check.largest_ratio == pytest.approx(1.01, rel=1e-9)
+    exceeded = false.certified(certificates, tolerance=0.1)
+    assert exceeded.check.is_exceeded and exceeded.check.exceeded_by == pytest.approx(
+        (slower - proof.bound(run.times))[late].max(), rel=1e-9
+    )
+    told = exceeded.sentence(run.times, slower)
+    assert f"which the run exceeded by {exceeded.check.exceeded_by:.3g}, within the tolerance" in told
     slower[-1] = math.nan
     lost = eqx.tree_at(lambda run: run.records["excess"], run, np.where(late, np.nan, run.excess)).certified(
         certificates

@@ -223,7 +223,8 @@ class Certificate:
         """Hold the excess of a run, recorded at times or after numbers of steps, against the bound.
 
         A record counts as a violation if √e, a distance, exceeds √bound by more than 5 parts in 10⁷, the error of the
-        run and rounding.
+        run and rounding. Above the bound by more than rounding but less than `tolerance` it is neither held nor
+        violated: the check says by how much it was exceeded.
 
         Parameters
         ----------
@@ -254,8 +255,8 @@ class Certificate:
         bound = self.bound(at, step_size=step_size)
         size = self.excess if self.method == "descent" else max(self.theorem.size(self.start), self.excess)
         rounding = self.start.rounding
-        allowed = np.sqrt(bound) * (1 + 5e-7) + tolerance * math.sqrt(size) + math.sqrt(rounding)
-        above = np.sqrt(np.maximum(e, 0)) > allowed
+        over = np.sqrt(np.maximum(e, 0)) - (np.sqrt(bound) * (1 + 5e-7) + math.sqrt(rounding))
+        above, past_rounding = over > tolerance * math.sqrt(size), over > 0
         floor = max((10 * tolerance) ** 2 * self.excess, tolerance**2 * size, 100 * rounding)
         seen = (e > floor) & (bound > 0)
         with np.errstate(over="ignore"):  # a bound that has all but underflowed
@@ -266,6 +267,7 @@ class Certificate:
             applies=True,
             violated=bool(self.is_guarantee and above.any()),
             first_violation=float(at[above][0]) if self.is_guarantee and above.any() else None,
+            exceeded_by=float((e - bound)[past_rounding].max()) if self.is_guarantee and past_rounding.any() else 0.0,
             largest_ratio=float(ratios.max()) if seen.any() else math.nan,
             observed_rate=observed,
             tightness=observed / certified if certified > 0 else math.inf,

@@ -27,6 +27,9 @@ class Check(ComparedByContents):
         Whether the run was above the bound of a guarantee that applies, by more than rounding and integration error.
     first_violation : float or None
         Time (flow) or step (descent) of the first record above the bound.
+    exceeded_by : float
+        Largest L − L* less the bound among the records that are above the bound of a guarantee by more than rounding,
+        violated or only within the tolerance of the check; 0 if there is none.
     largest_ratio : float
         Largest excess over bound among the records whose excess is above rounding; NaN if there is no bound.
     observed_rate : float
@@ -52,20 +55,35 @@ class Check(ComparedByContents):
     reason: str = ""
     violated: bool = False
     first_violation: float | None = None
+    exceeded_by: float = 0.0
     largest_ratio: float = math.nan
     observed_rate: float = math.nan
     tightness: float = math.nan
 
+    @property
+    def is_exceeded(self) -> bool:
+        """Whether the run was above the bound, but within the tolerance: neither held nor violated."""
+        return self.exceeded_by > 0 and not self.violated
+
+    @property
+    def outcome(self) -> str:
+        """In words: does not apply, prediction, held, exceeded by …, within the tolerance, or VIOLATED."""
+        if not self.applies:
+            return "does not apply"
+        if not self.certificate.is_guarantee:
+            return "prediction"
+        if self.violated:
+            return "VIOLATED"
+        return f"exceeded by {self.exceeded_by:.3g}, within the tolerance" if self.is_exceeded else "held"
+
     def __str__(self) -> str:
         if not self.applies:
-            return f"{self.certificate.name}: does not apply ({self.reason})"
+            return f"{self.certificate.name}: {self.outcome} ({self.reason})"
         rates = f"observed rate {self.observed_rate:.4g}, {self.tightness:.3g} times the certified one"
-        if not self.certificate.is_guarantee:
-            return f"{self.certificate.name}: prediction; {rates}"
         if self.violated:
             where = f"first at {self.first_violation:.6g}, excess up to {self.largest_ratio:.6g} times the bound"
-            return f"{self.certificate.name}: VIOLATED, {where}"
-        return f"{self.certificate.name}: held; {rates}"
+            return f"{self.certificate.name}: {self.outcome}, {where}"
+        return f"{self.certificate.name}: {self.outcome}; {rates}"
 
 
 def lost_at(check: Check, position: float) -> Check:
@@ -73,4 +91,6 @@ def lost_at(check: Check, position: float) -> Check:
     if not (check.applies and check.certificate.is_guarantee):
         return check
     first = position if check.first_violation is None else check.first_violation
-    return dataclasses.replace(check, violated=True, first_violation=first, largest_ratio=math.inf)
+    return dataclasses.replace(
+        check, violated=True, first_violation=first, exceeded_by=math.inf, largest_ratio=math.inf
+    )

@@ -90,7 +90,7 @@ class Proof(ComparedByContents):
             return f"nothing is proved of this run: {'; '.join(self.missed)}"
         at, last = float(np.asarray(positions)[-1]), float(np.asarray(excess)[-1])
         unit = "time" if self.certificate.method == "flow" else "step"
-        kept = "which the run VIOLATED" if self.check.violated else "which it kept"
+        kept = "which it kept" if self.check.outcome == "held" else f"which the run {self.check.outcome}"
         start = f"from {unit} {self.position:.3g} on, at an excess of {self.certificate.excess:.3g}"
         falls = f"a bound that falls to {float(self.bound(at)):.3g} by {unit} {at:.4g}, {kept}"
         proved = f"{start}, the excess is certainly below {falls} ({self.certificate.name})"

@@ -48,6 +48,8 @@ def as_plain(certificate: Certificate, check: Check | None = None) -> dict[str, 
             "applies": check.applies,
             "reason": check.reason if certificate.holds else "its assumptions are not met",
             "violated": check.violated,
+            "outcome": check.outcome,
+            "exceeded_by": check.exceeded_by,
             "tightness": check.tightness,
         }
     return entry

@@ -89,7 +89,9 @@ def _outcome(check: Check) -> str:
             f"VIOLATED: first at {format_number(float(check.first_violation or 0.0))}, excess up to "
             f"{format_number(check.largest_ratio)} times the bound"
         )
-    if np.isnan(check.tightness):
-        return "too short a run to compare rates"
-    speed = f"observed rate {format_number(check.tightness, 3)} times this one"
-    return f"kept; {speed}" if check.certificate.is_guarantee else speed
+    is_short = bool(np.isnan(check.tightness))
+    rate = f"observed rate {format_number(check.tightness, 3)} times this one"
+    speed = "too short a run to compare rates" if is_short else rate
+    if check.is_exceeded:
+        return f"exceeded by {format_number(check.exceeded_by, 3)}, within the tolerance; {speed}"
+    return f"kept; {speed}" if check.certificate.is_guarantee and not is_short else speed
