@@ -51,7 +51,7 @@ class Assumption(ComparedByContents):
 
     @property
     def slack(self) -> float:
-        """By how much it is met; negative: by how much it is missed."""
+        """The amount by which it is met; where negative, by which it is missed."""
         if self.relation == "=":
             return -abs(self.value - self.limit)
         return self.value - self.limit if self.relation == ">" else self.limit - self.value

@@ -129,7 +129,7 @@ class ConstantStep:
 
     @property
     def drift(self) -> Drift:
-        """Of the layers."""
+        """How far the layers can drift during the descent."""
         total = np.exp(np.asarray(self.log_size)) * self.start.excess / (1 - self.share)
         return _drift(self.start, total, np.asarray(1 - self.share))
 

@@ -24,7 +24,7 @@ _SOURCE = "derived for this project"
 
 
 class AbstractFrobeniusTheorem(AbstractTighteningTheorem):
-    """Of a loss that is quadratic in covariances."""
+    """A theorem about a loss that is quadratic in covariances."""
 
     def size(self, start: Start) -> float:
         return start.loss + start.trace**2
@@ -71,7 +71,7 @@ class FrobeniusGlobal(AbstractFrobeniusTheorem):
         return _resistance(start, from_below if first < last else last + (first - last) * np.exp(-decays))
 
     def _growth(self, start: Start) -> Growth:
-        """With ‖W‖² ≤ λ_1 + √L."""
+        """Growth is bounded by the largest singular value, which obeys ‖W‖² ≤ λ_1 + √L."""
         largest = start.first_eigenvalue + root(start.loss)
         return growth_of(start, without_rounding(start), start.kept_eigenvalue, largest, order=2)
 

@@ -79,7 +79,7 @@ class Proof(ComparedByContents):
         return np.where(at < self.position, math.inf, promised)
 
     def time_to(self, tolerance: float) -> float:
-        """By which time, or number of steps, of the run the excess is certainly not above a tolerance."""
+        """The time, or number of steps, of the run from which on the excess is certainly not above a tolerance."""
         if self.certificate is None:
             return math.inf
         return self.position + self.certificate.time_to(tolerance, step_size=self.step_size)

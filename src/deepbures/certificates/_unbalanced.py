@@ -34,7 +34,7 @@ from deepbures.certificates._logarithms import exp
 from deepbures.certificates._start import Start
 
 _LARGEST_SHARE = 3 - 2 * math.sqrt(2)
-"""Of h in q, up to which the two roots are real."""
+"""The share of h in q up to which the two roots are real."""
 
 
 def fraction_of(start: Start, squared: float) -> float:

@@ -17,7 +17,7 @@ _MARKS = {
     b"\xff\xfe": "utf-16",
     b"\xfe\xff": "utf-16",
 }
-"""By the mark at the beginning of the file; longer marks first."""
+"""Encodings, found by the mark at the beginning of the file; longer marks come first."""
 
 _MOST_BYTES = 4096
 """Bytes that are looked at to find out the encoding."""

@@ -116,7 +116,7 @@ def _check_names(names: list[str], are_numbers: list[bool], counts: list[str]) -
 
 
 def _likeness(names: list[str], rows: Sequence[Sequence[str]]) -> str | None:
-    """In which way the first row differs from all others as headers do; None if it does not."""
+    """Tell in which way the first row differs from all others as headers do; None if it does not."""
     others = [row for row in rows if len(row) == len(names) and all(map(is_number, row))]
     first = np.array([to_number(name) for name in names])
     if len(others) < 2 or len(set(first.tolist())) < len(first) or not np.isfinite(first).all():

@@ -36,7 +36,7 @@ _MOST_CHARACTERS = 2**21
 """Text that is looked at to find out how a file is written."""
 
 _DELIMITERS = ("\t", ";", ",")
-"""In the order in which they are tried: numbers may have a comma in them, but neither of the others."""
+"""Delimiters are tried in this order: numbers may have a comma in them, but neither of the others."""
 
 
 @dataclasses.dataclass(frozen=True)

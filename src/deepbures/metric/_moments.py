@@ -329,7 +329,7 @@ def _row_between(one: Moments, other: Moments) -> Array:
 
 
 def _moments_on_host(block: Array, start: int) -> Moments:
-    """In float64, of a block whose rows are numbered from `start` on."""
+    """Compute moments in float64, of a block whose rows are numbered from `start` on."""
     refuse_rounded(np.asarray(block), "samples", start)
     if block.dtype.itemsize > np.dtype(np.float64).itemsize:
         block = block.astype(np.float64)

@@ -33,7 +33,7 @@ class ScaledKernel(TransportKernel):
         return times_squared(self.inner.value_alone(*self.scaled(x, y, scale)), scale[..., 0, 0])
 
     def decompose(self, x: First, y: Second) -> Decomposition:
-        """Those of (x', y'), and s."""
+        """Decompose (x', y') as the inner kernel does, and keep s."""
         scale = self.scale(x, y)
         return *self.inner.decompose(*self.scaled(x, y, scale)), scale
 

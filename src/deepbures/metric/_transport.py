@@ -67,11 +67,11 @@ class Maps(Kernel):
     inner: TransportKernel
 
     def decompose(self, x: First, y: Second) -> Decomposition:
-        """As there."""
+        """What the kernel of the maps computes."""
         return self.inner.decompose(x, y)
 
     def value(self, x: First, y: Second, pieces: Decomposition) -> Float[Array, "..."]:
-        """As there."""
+        """What the kernel of the maps computes."""
         return self.inner.value(x, y, pieces)
 
     def gradient(self, which: int, x: First, y: Second, pieces: Decomposition) -> Array:

@@ -96,7 +96,7 @@ class BuresWasserstein(AbstractSpectralLoss):
 
     @property
     def words(self) -> str:
-        """With whether it is smoothed."""
+        """What the loss is called in a sentence, which tells whether it is smoothed."""
         return "smoothed squared Bures-Wasserstein" if self.is_smooth else "squared Bures-Wasserstein"
 
     @property

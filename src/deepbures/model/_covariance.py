@@ -212,7 +212,7 @@ class MatrixCovariance(AbstractProductCovariance):
         return self.square
 
     def decomposed(self) -> SpectralCovariance:
-        """By an eigendecomposition of the n×n matrix; eigenvalues below its rounding are zero."""
+        """Decompose the n×n matrix; eigenvalues below its rounding are zero."""
         matrix = np.asarray(self.matrix)
         values, vectors = eigenpairs_of_matrix(matrix)
         kept = without_noise(values, self.dim * float(np.finfo(matrix.dtype).eps))
@@ -248,7 +248,7 @@ class OperatorCovariance(AbstractProductCovariance):
         return OperatorCovariance(lambda w: operator(unit * w) * unit, total, self.size, self.is_on_host)
 
     def squared_norm(self) -> Float[Array, ""]:
-        """By n products, a block of unit vectors at a time."""
+        """Sum squares over n products, taken for a block of unit vectors at a time."""
         total = jnp.zeros((), self.total.dtype)
         for start in range(0, self.size, 256):
             block = jnp.eye(self.size, min(256, self.size - start), -start, dtype=self.total.dtype)

@@ -163,7 +163,7 @@ def _run_one(job: _Job, plan: Plan, folder: Path, watcher: Watcher, warn: Callab
 
 
 def _plain(finding: Finding) -> Finding:
-    """With a bool of Python: what is compared with `True` and written as JSON."""
+    """Make `held` a bool of Python, which is compared with `True` and written as JSON."""
     held = None if finding.held is None else bool(finding.held)
     return Finding(str(finding.statement), held, str(finding.evidence), bool(finding.is_shown_only))
 

@@ -268,7 +268,7 @@ def _problems(target: Target, loss: AbstractLoss, rank: int, count: int) -> list
 
 
 def _traceable(problem: Problem) -> Problem:
-    """With parameters of the loss as arrays, where no branch depends on them: one compilation for all."""
+    """Make arrays of the parameters of the loss, where no branch depends on them: one compilation serves all."""
     modes = problem.loss.modes
     if modes is not None and not modes.is_smooth:
         return problem

@@ -72,7 +72,7 @@ class Descent(AbstractSolver):
         return {} if self.num_steps is None else {"num_steps": self.num_steps}
 
     def in_units(self, units: Units) -> "Descent":
-        """With a step size in other units."""
+        """The same descent, whose step size is in other units."""
         return dataclasses.replace(self, step_size=units.of_step_size(self.step_size))
 
     def train(

@@ -296,7 +296,7 @@ def _judged(excess: Array, tolerance: Array) -> Result:
 def _certificates(
     start: DeepLinearNetwork, problem: Problem, units: Units, asked: tuple[Target, AbstractLoss]
 ) -> tuple[Certificate, ...]:
-    """Those of a start, in user's units; there products may be out of range, which are not asked then."""
+    """Certify a start in the user's units; where products are out of range there, they are not asked for."""
     if units.are_the_users:
         return certificates_of(start, problem)
     return () if asked[0].eigenvalues is None else certificates_of(start, Problem(*asked, problem.rank))

@@ -102,7 +102,7 @@ class Flow(AbstractSolver):
         return {} if self.horizon is None else {"horizon": self.horizon}
 
     def in_units(self, units: Units) -> "Flow":
-        """With times and absolute tolerance in other units."""
+        """The same flow, whose times and absolute tolerance are in other units."""
         of_weights = units.of_layer if self.space == "layers" else units.of_matrix
         return dataclasses.replace(
             self,

@@ -55,7 +55,7 @@ class Integration(AbstractMethod):
         return self.field.network(weights)
 
     def look(self, weights: Weights, problem: Problem, observables: Observables) -> tuple[dict[str, Array], Any]:
-        """As the field has it."""
+        """What the field tells of the weights."""
         return self.field.look(weights, problem, observables)
 
     def start(self, weights: Weights, goal: Goal) -> State:
@@ -142,7 +142,7 @@ class Relay(AbstractMethod):
         return eqx.tree_at(lambda s: s.inner, state, (state.inner, later, jnp.zeros((), bool)))
 
     def advance(self, state: State, begin: Array, mark: Array, budget: Array | None, goal: Goal) -> State:
-        """By the method whose turn it is at the mark (marks are common to a batch, so one branch is run)."""
+        """Advance by the method whose turn it is at the mark (marks are common to a batch, so one branch is run)."""
 
         def by_first(state: State) -> State:
             inner, later, begun = state.inner

@@ -51,7 +51,7 @@ class ReproduceRequest(Request):
 
     @property
     def chosen(self) -> tuple["Experiment", ...]:
-        """Those that were named; all where none was."""
+        """The experiments that were named; all where none was."""
         from deepbures import reproduce
 
         return tuple(reproduce.choose(self.names or [], self.registry))
