@@ -7,7 +7,7 @@ import pytest
 
 import deepbures as db
 from deepbures import plot
-from deepbures.experiments import bounds, compute_all, descent, grid, smoothing
+from deepbures.experiments import _smoothing, bounds, compute_all, descent, grid, smoothing
 from deepbures.experiments._setting import close_start, slope, usable_tau, zipf_target
 
 
@@ -145,6 +145,14 @@ def test_smoothing_has_its_closed_forms(rows):
     lam = 8 / np.arange(1, 11)
     lost = ((np.sqrt(lam[:5]) - np.sqrt(lam[:5] - 0.1)) ** 2).sum() / lam[5:].sum()
     np.testing.assert_allclose(rows.bias, [1, 1, 1 + lost, 1 + lost], rtol=1e-9)
+
+
+def test_the_escape_is_turned_on_the_left(rows, monkeypatch):
+    """A turn on the left matters: where it is large, whole flow and scalar equation part, and the finding fails."""
+    assert rows.findings[-1].held
+    monkeypatch.setattr(_smoothing, "_TURN", 1.2)
+    turned = smoothing(taus=(0.0,), depths=(1,))
+    assert turned.findings[-1].statement == rows.findings[-1].statement and turned.findings[-1].held is False
 
 
 def test_figures(cells, few, rows):
