@@ -8,6 +8,9 @@ import deepbures as db
 from deepbures.landscape import PathProfile
 from deepbures.landscape._eigenvalues import geometric_sum, group_starts
 from deepbures.linalg import polar_factor
+from deepbures.metric._covariances import congruence
+from deepbures.metric._factors import squared_distance_of_graded
+from deepbures.metric._moments import moments_from
 from deepbures.metric._nuclear import root_difference
 
 pytest.importorskip("beartype", reason="without beartype, annotated shapes are not checked")
@@ -29,6 +32,15 @@ def test_linear_algebra_and_distances_are_checked():
         polar_factor(np.eye(3, 2), np.ones(3), np.eye(2))
     with pytest.raises(jaxtyping.TypeCheckError, match="root_difference"):
         root_difference(np.ones(3, complex), np.ones(()))
+
+
+def test_covariances_factors_and_samples_are_checked():
+    with pytest.raises(jaxtyping.TypeCheckError, match="congruence"):
+        congruence(np.eye(3), np.eye(2))
+    with pytest.raises(jaxtyping.TypeCheckError, match="squared_distance_of_graded"):
+        squared_distance_of_graded(np.ones((3, 1)), np.ones((2, 1)))
+    with pytest.raises(jaxtyping.TypeCheckError, match="moments_from"):
+        moments_from(1, np.ones(3), np.ones((2, 1)))
 
 
 def test_what_people_give_is_looked_at_by_the_function():

@@ -26,6 +26,11 @@ class AbstractTheorem(eqx.Module):
     the rate; its bound is e(0) exp(−rate · t) unless it says another. `theorems_of.register` makes `certify`
     tell it of your loss.
 
+    Raises
+    ------
+    ValueError
+        If `method` is neither "flow" nor "descent", or `kind` none of "guarantee", "prediction" and "comparison".
+
     Examples
     --------
     >>> import math

@@ -5,7 +5,7 @@ import dataclasses
 from array_api_compat import array_namespace
 
 from deepbures._arrays import refuse_other_order
-from deepbures._types import Array
+from deepbures._types import Array, ArrayLike, Float, Inexact
 from deepbures.linalg import adjoint, nonzero, squared_procrustes_distance
 from deepbures.metric._cholesky import cholesky_factor
 from deepbures.metric._factors import NO_CANCELLATION, column_lengths, graded
@@ -26,6 +26,9 @@ from deepbures.metric._validation import (
     rounding,
 )
 
+Square = Inexact[Array, "... n n"]
+Factor = Inexact[Array, "... n r"]
+
 # The least ratio of eigenvalues of Lᴴ B L, or of singular values of Fᴴ G, for their vectors to be used: with these they
 # lose three digits, or no more than by rounding the covariances. Below it the factors are graded.
 _WELL_CONDITIONED = 1e-6
@@ -37,7 +40,7 @@ _WORTH_TRYING = 1e-10
 _BLOCK = 128
 
 
-def squared_bures_wasserstein(a: Array, b: Array, *, rtol: float | None = None) -> Array:
+def squared_bures_wasserstein(a: ArrayLike, b: ArrayLike, *, rtol: float | None = None) -> Float[Array, "..."]:
     """Squared Bures-Wasserstein distance of two covariances.
 
         B²(A, B) = tr A + tr B − 2 tr (A^½ B A^½)^½,
@@ -93,7 +96,7 @@ def squared_bures_wasserstein(a: Array, b: Array, *, rtol: float | None = None) 
     return squared_at_any_scale(_KERNEL, *checked_pair(a, b, rtol))
 
 
-def bures_wasserstein_distance(a: Array, b: Array, *, rtol: float | None = None) -> Array:
+def bures_wasserstein_distance(a: ArrayLike, b: ArrayLike, *, rtol: float | None = None) -> Float[Array, "..."]:
     """Bures-Wasserstein distance of two covariances, the square root of `squared_bures_wasserstein`.
 
     Parameters
@@ -126,7 +129,7 @@ def bures_wasserstein_distance(a: Array, b: Array, *, rtol: float | None = None)
     return rooted_at_any_scale(_KERNEL, *checked_pair(a, b, rtol))
 
 
-def transport_map(a: Array, b: Array, *, rtol: float | None = None) -> Array:
+def transport_map(a: ArrayLike, b: ArrayLike, *, rtol: float | None = None) -> Inexact[Array, "... n n"]:
     """Matrix T of the optimal transport map x ↦ T x from N(0, A) to N(0, B): symmetric, T A Tᴴ = B.
 
         T = A^{−½} (A^½ B A^½)^½ A^{−½}.
@@ -179,7 +182,7 @@ def transport_map(a: Array, b: Array, *, rtol: float | None = None) -> Array:
     return (b_scale / a_scale) * hermitian(forward)
 
 
-def checked_pair(a: Array, b: Array, rtol: float | None) -> tuple[Array, Array]:
+def checked_pair(a: ArrayLike, b: ArrayLike, rtol: float | None) -> tuple[Square, Square]:
     """Two covariances as Hermitian arrays of one library and dtype with as many leading axes."""
     refuse_other_order(covariances={"a": a, "b": b})
     a, b = floating_arrays(a=a, b=b)
@@ -209,7 +212,7 @@ class CovarianceKernel(TransportKernel):
 
     covariances = (True, True)
 
-    def value_alone(self, x: Array, y: Array) -> Array:
+    def value_alone(self, x: Square, y: Square) -> Float[Array, "..."]:
         """From the eigenvalues of Lᴴ B L, A = L Lᴴ, where that has the digits; else from the two factors."""
         xp = array_namespace(x, y)
         same = equal(x, y)
@@ -223,7 +226,7 @@ class CovarianceKernel(TransportKernel):
             (value,) = refine((value,), far, lambda x, y: (self._by_factors(x, y, gram=False),), x, y)
         return xp.where(same, xp.zeros_like(value), value)
 
-    def decompose(self, x: Array, y: Array) -> Decomposition:
+    def decompose(self, x: Square, y: Square) -> Decomposition:
         """Y, Z and S, with zero columns for zero singular values, and the value.
 
         With A = L Lᴴ and Lᴴ B L = U S² Uᴴ, Z = L U S^{−½} and Y = B Z S⁻¹, where S is not too small for it.
@@ -242,17 +245,19 @@ class CovarianceKernel(TransportKernel):
         first = (y @ second) / xp.astype(s, u.dtype)[..., None, :]
         return refine((first, second, s, value[..., None]), trusted, self._pieces_by_factors, x, y)
 
-    def value(self, x: Array, y: Array, pieces: Decomposition) -> Array:
+    def value(self, x: Square, y: Square, pieces: Decomposition) -> Float[Array, "..."]:
         """The value is one of the pieces."""
         value = pieces[3][..., 0]
         xp = array_namespace(value)
         return xp.where(equal(x, y), xp.zeros_like(value), value)
 
-    def map(self, which: int, x: Array, y: Array, pieces: Decomposition) -> Array:
+    def map(self, which: int, x: Square, y: Square, pieces: Decomposition) -> Square:
         """T_AB or T_BA."""
         return pieces[which] @ adjoint(pieces[which])
 
-    def map_derivatives(self, x: Array, y: Array, pieces: Decomposition, dx: Array, dy: Array) -> tuple[Array, Array]:
+    def map_derivatives(
+        self, x: Square, y: Square, pieces: Decomposition, dx: Square, dy: Square
+    ) -> tuple[Square, Square]:
         """Y K Yᴴ and −Z K Zᴴ."""
         xp = array_namespace(x, y)
         first, second, s, _ = pieces
@@ -261,10 +266,10 @@ class CovarianceKernel(TransportKernel):
         k = (adjoint(second) @ dy @ second - adjoint(first) @ dx @ first) / xp.astype(sums, x.dtype)
         return first @ k @ adjoint(first), -(second @ k @ adjoint(second))
 
-    def _factors(self, x: Array, y: Array) -> tuple[tuple[Array, bool], tuple[Array, bool]]:
+    def _factors(self, x: Square, y: Square) -> tuple[tuple[Factor, bool], tuple[Factor, bool]]:
         return _factor(x, self.names[0]), _factor(y, self.names[1])
 
-    def _pieces_by_factors(self, x: Array, y: Array) -> Decomposition:
+    def _pieces_by_factors(self, x: Square, y: Square) -> Decomposition:
         xp = array_namespace(x, y)
         (f, f_is_graded), (g, g_is_graded) = self._factors(x, y)
         if f_is_graded or g_is_graded:
@@ -277,7 +282,7 @@ class CovarianceKernel(TransportKernel):
         pieces = (*_bases(f, g, u, vh, weight), s, value[..., None])
         return refine(pieces, trusted, lambda f, g: _graded_pieces(graded(f), graded(g)), f, g)
 
-    def _by_factors(self, x: Array, y: Array, *, gram: bool = True) -> Array:
+    def _by_factors(self, x: Square, y: Square, *, gram: bool = True) -> Float[Array, "..."]:
         (f, f_is_graded), (g, g_is_graded) = self._factors(x, y)
 
         def careful(f: Array, g: Array) -> tuple[Array]:
@@ -297,7 +302,7 @@ class CovarianceKernel(TransportKernel):
 _KERNEL = CovarianceKernel(("a", "b"))
 
 
-def _graded_pieces(f: Array, g: Array) -> Decomposition:
+def _graded_pieces(f: Factor, g: Factor) -> Decomposition:
     xp = array_namespace(f, g)
     u, s, vh = xp.linalg.svd(adjoint(f) @ g, full_matrices=False)
     # The entries of Fᴴ G have errors relative to the lengths of the two columns that they come from (see _factors).
@@ -308,18 +313,20 @@ def _graded_pieces(f: Array, g: Array) -> Decomposition:
     return *_bases(f, g, u, vh, weight), s_kept, squared_procrustes_distance(f, g, u, vh)[..., None]
 
 
-def _bases(f: Array, g: Array, u: Array, vh: Array, weight: Array) -> tuple[Array, Array]:
+def _bases(
+    f: Factor, g: Factor, u: Inexact[Array, "... r s"], vh: Inexact[Array, "... s r"], weight: Float[Array, "... s"]
+) -> tuple[Inexact[Array, "... n s"], Inexact[Array, "... n s"]]:
     """Y and Z."""
     scaled = array_namespace(f).astype(weight, f.dtype)[..., None, :]
     return (g @ adjoint(vh)) * scaled, (f @ u) * scaled
 
 
-def hermitian(a: Array) -> Array:
+def hermitian(a: Square) -> Square:
     """The Hermitian part, which takes rounding away: Hermitian to the last bit."""
     return a / 2 + adjoint(a) / 2
 
 
-def congruence(b: Array, factor: Array) -> Array:
+def congruence(b: Square, factor: Square) -> Square:
     """Lᴴ B L for Hermitian B and lower triangular L.
 
     By halves, with L and B in blocks: a third of the work of two products of full matrices.
@@ -341,18 +348,18 @@ def congruence(b: Array, factor: Array) -> Array:
     return xp.concat([xp.concat([top, adjoint(side)], axis=-1), xp.concat([side, bottom], axis=-1)], axis=-2)
 
 
-def _trace(a: Array) -> Array:
+def _trace(a: Square) -> Float[Array, "..."]:
     xp = array_namespace(a)
     return xp.sum(xp.real(xp.linalg.diagonal(a)), axis=-1)
 
 
-def _has_large_pivots(factor: Array) -> bool:
+def _has_large_pivots(factor: Square) -> bool:
     xp = array_namespace(factor)
     pivots = xp.real(xp.linalg.diagonal(factor)) ** 2
     return bool(xp.all(xp.min(pivots, axis=-1) > _WORTH_TRYING * xp.max(pivots, axis=-1)))
 
 
-def _eigenvalue_factor(a: Array, name: str, whole: Array) -> Array:
+def _eigenvalue_factor(a: Square, name: str, whole: Inexact[Array, "... m m"]) -> Square:
     """Ω √λ for A = Ω diag(λ) Ωᴴ, λ descending: orthogonal columns sorted by size. Rounding counts as zero.
 
     Without that, an eigenvalue eps in the place of a zero would move the distance by √eps. What is rounding is decided
@@ -371,7 +378,7 @@ def _eigenvalue_factor(a: Array, name: str, whole: Array) -> Array:
     return vectors * xp.astype(root, vectors.dtype)[..., None, :]
 
 
-def _factor(a: Array, name: str, whole: Array | None = None) -> tuple[Array, bool]:
+def _factor(a: Square, name: str, whole: Inexact[Array, "... m m"] | None = None) -> tuple[Square, bool]:
     """A factor of A, and whether its columns are orthogonal and sorted by size."""
     factor = cholesky_factor(a)
     if factor is not None:
@@ -379,7 +386,7 @@ def _factor(a: Array, name: str, whole: Array | None = None) -> tuple[Array, boo
     return _eigenvalue_factor(a, name, a if whole is None else whole), True
 
 
-def graded_factor(a: Array, name: str, whole: Array) -> Array:
+def graded_factor(a: Square, name: str, whole: Inexact[Array, "... m m"]) -> Square:
     """A factor of A, a compression of a whole covariance, with orthogonal columns sorted by size."""
     factor, is_graded = _factor(a, name, whole)
     return factor if is_graded else graded(factor)

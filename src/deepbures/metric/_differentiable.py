@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from array_api_compat import array_namespace
 
-from deepbures._types import Array
-from deepbures.metric._kernel import Kernel
+from deepbures._types import Array, ArrayLike, Float, Inexact, Shaped
+from deepbures.metric._kernel import First, Kernel, Second
 from deepbures.metric._rules import distance
 from deepbures.metric._scaling import plain
 from deepbures.metric._validation import align, check_finite, check_matrices, floating_arrays
@@ -22,29 +22,29 @@ class _Checked(Kernel):
 
     inner: Kernel
 
-    def decompose(self, x: Array, y: Array) -> tuple[Array, ...]:
+    def decompose(self, x: First, y: Second) -> tuple[Array, ...]:
         return tuple(_another(piece) for piece in self.inner.decompose(x, y))
 
-    def value(self, x: Array, y: Array, pieces: tuple[Array, ...]) -> Array:
+    def value(self, x: First, y: Second, pieces: tuple[Array, ...]) -> Float[Array, "..."]:
         return self._of_shape(x.shape[:-2], self.inner.value(x, y, pieces), "value")
 
-    def value_alone(self, x: Array, y: Array) -> Array:
+    def value_alone(self, x: First, y: Second) -> Float[Array, "..."]:
         return self._of_shape(x.shape[:-2], self.inner.value_alone(x, y), "value_alone")
 
-    def gradient(self, which: int, x: Array, y: Array, pieces: tuple[Array, ...]) -> Array:
+    def gradient(self, which: int, x: First, y: Second, pieces: tuple[Array, ...]) -> Inexact[Array, "... _ _"]:
         return self._of_shape((x, y)[which].shape, self.inner.gradient(which, x, y, pieces), f"gradient({which}, …)")
 
     def hessian_product(
-        self, x: Array, y: Array, pieces: tuple[Array, ...], dx: Array, dy: Array
-    ) -> tuple[Array, Array]:
+        self, x: First, y: Second, pieces: tuple[Array, ...], dx: First, dy: Second
+    ) -> tuple[First, Second]:
         return self._pair("hessian_product", x, y, self.inner.hessian_product(x, y, pieces, dx, dy))
 
     def adjoint_product(
-        self, x: Array, y: Array, pieces: tuple[Array, ...], px: Array, py: Array
-    ) -> tuple[Array, Array]:
+        self, x: First, y: Second, pieces: tuple[Array, ...], px: First, py: Second
+    ) -> tuple[First, Second]:
         return self._pair("adjoint_product", x, y, self.inner.adjoint_product(x, y, pieces, px, py))
 
-    def _pair(self, method: str, x: Array, y: Array, found: tuple[Array, Array]) -> tuple[Array, Array]:
+    def _pair(self, method: str, x: First, y: Second, found: tuple[Array, Array]) -> tuple[First, Second]:
         first, second = found
         return self._of_shape(x.shape, first, f"{method}[0]"), self._of_shape(y.shape, second, f"{method}[1]")
 
@@ -58,7 +58,7 @@ class _Checked(Kernel):
         return _another(found)
 
 
-def _another(array: Array) -> Array:
+def _another(array: Shaped[Array, "*shape"]) -> Shaped[Array, "*shape"]:
     """The same entries as another object: PyTorch refuses rules that hand back their own arguments."""
     return array[...]
 
@@ -120,7 +120,7 @@ def differentiable(kernel: Kernel) -> Callable[[Array, Array], Array]:
     return functools.partial(_evaluate, _Checked(kernel))
 
 
-def _evaluate(kernel: Kernel, x: Array, y: Array) -> Array:
+def _evaluate(kernel: Kernel, x: ArrayLike, y: ArrayLike) -> Float[Array, "..."]:
     # Of a module, so that it can be pickled wherever its kernel can.
     x, y = floating_arrays(x=x, y=y)
     check_matrices("(..., m, n)", x=x, y=y)

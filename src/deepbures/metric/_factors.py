@@ -20,7 +20,7 @@ import dataclasses
 from array_api_compat import array_namespace
 
 from deepbures._arrays import refuse_other_order
-from deepbures._types import Array
+from deepbures._types import Array, ArrayLike, Bool, Float, Inexact
 from deepbures.linalg import adjoint, nonzero, polar_derivative, squared_norm, squared_procrustes_distance
 from deepbures.metric._libraries import is_traced
 from deepbures.metric._nuclear import trace_form
@@ -36,6 +36,9 @@ from deepbures.metric._validation import (
     floating_arrays,
 )
 
+Left = Inexact[Array, "... n r"]
+Right = Inexact[Array, "... n k"]
+
 # The trace formula loses a factor (tr A + tr C) / B² of its relative accuracy to cancellation: at most ten.
 NO_CANCELLATION = 0.1
 
@@ -43,7 +46,7 @@ NO_CANCELLATION = 0.1
 _AMPLIFICATION = 500
 
 
-def squared_bures_wasserstein_factors(f: Array, g: Array) -> Array:
+def squared_bures_wasserstein_factors(f: ArrayLike, g: ArrayLike) -> Float[Array, "..."]:
     """Squared Bures-Wasserstein distance of the covariances F Fᴴ and G Gᴴ, from the factors.
 
         B²(F Fᴴ, G Gᴴ) = ‖F‖² + ‖G‖² − 2 ‖Fᴴ G‖_* = min over partial isometries Q of ‖G − F Q‖² + ‖F (I − Q Qᴴ)‖²,
@@ -94,7 +97,7 @@ def squared_bures_wasserstein_factors(f: Array, g: Array) -> Array:
     return squared_at_any_scale(FACTORS, *checked_factors(f, g))
 
 
-def bures_wasserstein_distance_factors(f: Array, g: Array) -> Array:
+def bures_wasserstein_distance_factors(f: ArrayLike, g: ArrayLike) -> Float[Array, "..."]:
     """Bures-Wasserstein distance of F Fᴴ and G Gᴴ, the square root of `squared_bures_wasserstein_factors`.
 
     Parameters
@@ -126,7 +129,7 @@ def bures_wasserstein_distance_factors(f: Array, g: Array) -> Array:
     return rooted_at_any_scale(FACTORS, *checked_factors(f, g))
 
 
-def checked_factors(f: Array, g: Array) -> tuple[Array, Array]:
+def checked_factors(f: ArrayLike, g: ArrayLike) -> tuple[Left, Right]:
     """Two factors as arrays of one library and dtype, with as many leading axes and at least a column each."""
     refuse_other_order(factors={"f": f, "g": g})
     f, g = floating_arrays(f=f, g=g)
@@ -139,7 +142,7 @@ def checked_factors(f: Array, g: Array) -> tuple[Array, Array]:
     return _at_least_one_column(f), _at_least_one_column(g)
 
 
-def squared_distance_of_graded(f: Array, g: Array) -> Array:
+def squared_distance_of_graded(f: Left, g: Right) -> Float[Array, "..."]:
     """B²(F Fᴴ, G Gᴴ) for checked arguments, where F has orthogonal columns sorted by size."""
     return squared_at_any_scale(FactorKernel(first_is_graded=True), f, _at_least_one_column(g))
 
@@ -156,7 +159,7 @@ class FactorKernel(TransportKernel):
 
     covariances = (False, False)
 
-    def value_alone(self, x: Array, y: Array) -> Array:
+    def value_alone(self, x: Left, y: Right) -> Float[Array, "..."]:
         """The trace formula where little cancels, else the sum of squares of graded factors."""
         xp = array_namespace(x, y)
         same, f, g = equal(x, y), compact(x), compact(y)
@@ -169,7 +172,7 @@ class FactorKernel(TransportKernel):
             (value,) = refine((value,), far, lambda f, g: (self._procrustes_form(f, g),), f, g)
         return xp.where(same, xp.zeros_like(value), value)
 
-    def decompose(self, x: Array, y: Array) -> Decomposition:
+    def decompose(self, x: Left, y: Right) -> Decomposition:
         """U, S and Vᴴ of the thin SVD of Fᴴ G; singular values that do not count are exactly zero."""
         narrow = max(x.shape[-1], y.shape[-1]) <= x.shape[-2]
         if is_traced(x, y) or not narrow:
@@ -177,7 +180,7 @@ class FactorKernel(TransportKernel):
         u, s, vh = array_namespace(x, y).linalg.svd(adjoint(x) @ y, full_matrices=False)
         return refine((u, s, vh), _is_accurate(x, y, u, s, vh), self._graded_svd, x, y)
 
-    def value(self, x: Array, y: Array, pieces: Decomposition) -> Array:
+    def value(self, x: Left, y: Right, pieces: Decomposition) -> Float[Array, "..."]:
         """‖G − F Q‖² + ‖F (I − U Uᴴ)‖², which holds for U and V cut to the nonzero singular values too."""
         xp = array_namespace(x, y)
         u, _, vh = _cut(pieces)
@@ -185,12 +188,12 @@ class FactorKernel(TransportKernel):
         value = squared_norm(y - fu @ vh) + squared_norm(x - fu @ adjoint(u))
         return xp.where(equal(x, y), xp.zeros_like(value), value)
 
-    def map(self, which: int, x: Array, y: Array, pieces: Decomposition) -> Array:
+    def map(self, which: int, x: Left, y: Right, pieces: Decomposition) -> Inexact[Array, "... n _"]:
         """G Qᴴ or F Q."""
         u, _, vh = _cut(pieces)
         return (x @ u) @ vh if which else (y @ adjoint(vh)) @ adjoint(u)
 
-    def map_derivatives(self, x: Array, y: Array, pieces: Decomposition, dx: Array, dy: Array) -> tuple[Array, Array]:
+    def map_derivatives(self, x: Left, y: Right, pieces: Decomposition, dx: Left, dy: Right) -> tuple[Left, Right]:
         """d(G Qᴴ) and d(F Q)."""
         u, s, vh = pieces
         dq = polar_derivative(u, s, vh, adjoint(dx) @ y + adjoint(x) @ dy, keep=s > 0)
@@ -200,12 +203,12 @@ class FactorKernel(TransportKernel):
             (dx @ u) @ vh + x @ dq,
         )
 
-    def _procrustes_form(self, f: Array, g: Array) -> Array:
+    def _procrustes_form(self, f: Left, g: Right) -> Float[Array, "..."]:
         f, g = f if self.first_is_graded else graded(f), graded(g)
         u, _, vh = array_namespace(f, g).linalg.svd(adjoint(f) @ g, full_matrices=False)
         return squared_procrustes_distance(f, g, u, vh)
 
-    def _graded_svd(self, f: Array, g: Array) -> Decomposition:
+    def _graded_svd(self, f: Left, g: Right) -> Decomposition:
         """The thin SVD of Fᴴ G by that of the graded factors, (F V)ᴴ (G V') = Vᴴ (Fᴴ G) V'.
 
         Singular values of F and G below the rank tolerance count as zero. In the graded product, s_i has an error
@@ -233,7 +236,9 @@ def _cut(pieces: Decomposition) -> Decomposition:
     return u * keep[..., None, :], s, vh * keep[..., :, None]
 
 
-def _is_accurate(f: Array, g: Array, u: Array, s: Array, vh: Array) -> Array:
+def _is_accurate(
+    f: Left, g: Right, u: Inexact[Array, "... r s"], s: Float[Array, "... s"], vh: Inexact[Array, "... s k"]
+) -> Bool[Array, "..."]:
     """Whether the gradients F − G Qᴴ and G − F Q have their digits without grading.
 
     An error eps · s_1 in Fᴴ G turns u_i and v_i by eps · s_1 / s_i, and moves G v_i u_iᴴ and F u_i v_iᴴ by that times
@@ -248,7 +253,7 @@ def _is_accurate(f: Array, g: Array, u: Array, s: Array, vh: Array) -> Array:
     return s[..., 0] * xp.max(ratio, axis=-1) <= _AMPLIFICATION * size
 
 
-def _with_rotation(f: Array) -> tuple[Array, Array]:
+def _with_rotation(f: Left) -> tuple[Inexact[Array, "... n s"], Inexact[Array, "... r s"]]:
     """F V = U S and V, for the thin SVD F = U S Vᴴ, with zero columns below the rank tolerance."""
     xp = array_namespace(f)
     u, s, vh = xp.linalg.svd(f, full_matrices=False)
@@ -256,20 +261,20 @@ def _with_rotation(f: Array) -> tuple[Array, Array]:
     return u * xp.astype(s, u.dtype)[..., None, :], adjoint(vh)
 
 
-def graded(f: Array) -> Array:
+def graded(f: Left) -> Inexact[Array, "... n s"]:
     """F V = U S for the thin SVD F = U S Vᴴ: the factor of F Fᴴ with orthogonal columns sorted by size."""
     xp = array_namespace(f)
     u, s, _ = xp.linalg.svd(f, full_matrices=False)
     return u * xp.astype(s, u.dtype)[..., None, :]
 
 
-def compact(f: Array) -> Array:
+def compact(f: Left) -> Inexact[Array, "... n s"]:
     """A factor of F Fᴴ with no more columns than rows: from Fᴴ = Q R, F Q = Rᴴ."""
     rows, columns = f.shape[-2:]
     return f if columns <= rows else adjoint(array_namespace(f).linalg.qr(adjoint(f), mode="reduced")[1])
 
 
-def column_lengths(f: Array) -> Array:
+def column_lengths(f: Left) -> Float[Array, "... r"]:
     """Norms of the columns, without squares that vanish: one factor may be smaller than the other by any ratio."""
     xp = array_namespace(f)
     sizes = xp.abs(f)
@@ -278,6 +283,6 @@ def column_lengths(f: Array) -> Array:
     return scale[..., 0, :] * xp.sqrt(xp.sum((sizes / scale) ** 2, axis=-2))
 
 
-def _at_least_one_column(f: Array) -> Array:
+def _at_least_one_column(f: Left) -> Inexact[Array, "... n _"]:
     """A factor without columns is one of the zero covariance; so is a column of zeros (the sum of no columns)."""
     return f if f.shape[-1] else array_namespace(f).sum(f, axis=-1, keepdims=True)

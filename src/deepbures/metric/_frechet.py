@@ -3,7 +3,7 @@
 from array_api_compat import array_namespace
 
 from deepbures._arrays import refuse_other_order
-from deepbures._types import Array
+from deepbures._types import Array, ArrayLike, Float, Inexact
 from deepbures.linalg import squared_norm
 from deepbures.metric._covariances import CovarianceKernel
 from deepbures.metric._factors import FACTORS
@@ -22,7 +22,7 @@ from deepbures.metric._validation import (
 )
 
 
-def squared_frechet_distance(x: Array, y: Array, *, unbiased: bool = False) -> Array:
+def squared_frechet_distance(x: ArrayLike, y: ArrayLike, *, unbiased: bool = False) -> Float[Array, "..."]:
     """Squared Fréchet distance of two sets of samples: that of the Gaussians with their means and covariances.
 
         ‖x̄ − ȳ‖² + B²(A, B),  A = (1/N) Σ_i (x_i − x̄)(x_i − x̄)ᴴ,  B likewise,
@@ -89,8 +89,8 @@ def squared_frechet_distance(x: Array, y: Array, *, unbiased: bool = False) -> A
 
 
 def squared_frechet_distance_from_moments(
-    mean_x: Array, cov_x: Array, mean_y: Array, cov_y: Array, *, rtol: float | None = None
-) -> Array:
+    mean_x: ArrayLike, cov_x: ArrayLike, mean_y: ArrayLike, cov_y: ArrayLike, *, rtol: float | None = None
+) -> Float[Array, "..."]:
     """Squared Fréchet distance of two Gaussians, from their means and covariances.
 
         ‖m_x − m_y‖² + B²(C_x, C_y),
@@ -165,5 +165,5 @@ def _check_sample_count(shape: tuple[int, ...], name: str, unbiased: bool) -> No
         )
 
 
-def _squared_length(row: Array) -> Array:
+def _squared_length(row: Inexact[Array, "... 1 n"]) -> Float[Array, "..."]:
     return squared_norm(row)  # |·|² would lose its second derivative at zero

@@ -27,6 +27,11 @@ class Kernel(ABC):
 
     Gradients are for the inner product Re tr(Pᴴ Q): the differential of D is Re tr(∂D/∂xᴴ dx) + Re tr(∂D/∂yᴴ dy).
 
+    Raises
+    ------
+    TypeError
+        If the subclass lacks one of the four methods.
+
     Examples
     --------
     The squared Euclidean distance; `deepbures.differentiable` has one that decomposes:

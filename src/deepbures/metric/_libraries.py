@@ -7,22 +7,22 @@ from typing import Any
 
 from array_api_compat import device
 
-from deepbures._types import Array
+from deepbures._types import Array, Shaped
 
 
-def is_jax(array: Array) -> bool:
+def is_jax(array: Shaped[Array, "..."]) -> bool:
     """Whether this is an array of JAX, traced or not."""
     jax = sys.modules.get("jax")  # what was never imported has no arrays
     return jax is not None and isinstance(array, jax.Array)
 
 
-def is_torch(array: Array) -> bool:
+def is_torch(array: Shaped[Array, "..."]) -> bool:
     """Whether this is a tensor of PyTorch."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(array, torch.Tensor)
 
 
-def is_traced(*arrays: Array) -> bool:
+def is_traced(*arrays: Shaped[Array, "..."]) -> bool:
     """Whether what is computed from the arrays is traced, so that its values cannot be looked at.
 
     That is anything that a transformation of JAX maps over or differentiates by, or that is inside `torch.func.vmap` or
@@ -35,7 +35,7 @@ def is_traced(*arrays: Array) -> bool:
     return any(is_torch(array) and _is_batched(array) for array in arrays)
 
 
-def values_of(array: Array) -> contextlib.AbstractContextManager[bool]:
+def values_of(array: Shaped[Array, "..."]) -> contextlib.AbstractContextManager[bool]:
     """Whether the values of the array itself can be looked at, and a context for what is computed to look at them.
 
     They can be where the array is a constant of a program that JAX is writing.
@@ -64,7 +64,7 @@ def _is_staging(jax: Any) -> bool:
     return isinstance(jax.lax.iota("int32", 1), jax.core.Tracer)
 
 
-def _is_batched(array: Array) -> bool:
+def _is_batched(array: Shaped[Array, "..."]) -> bool:
     torch = sys.modules["torch"]
     if torch.compiler.is_compiling():
         return True
@@ -76,7 +76,7 @@ def _is_batched(array: Array) -> bool:
     return False
 
 
-def is_differentiated(*arrays: Array) -> bool:
+def is_differentiated(*arrays: Shaped[Array, "..."]) -> bool:
     """Whether derivatives of what is computed from the arrays may be asked for, or a map over them is under way."""
     if not all(is_torch(array) for array in arrays):
         return is_traced(*arrays)
@@ -91,7 +91,7 @@ def is_differentiated(*arrays: Array) -> bool:
     )
 
 
-def device_of(array: Array) -> Any:
+def device_of(array: Shaped[Array, "..."]) -> Any:
     """The device to put new arrays beside this one on; None where the library finds it by itself.
 
     JAX moves what it has to, or says why it cannot; under its transformations there is no device.
@@ -99,21 +99,21 @@ def device_of(array: Array) -> Any:
     return None if is_jax(array) else device(array)
 
 
-def detached(array: Array) -> Array:
+def detached(array: Shaped[Array, "*shape"]) -> Shaped[Array, "*shape"]:
     """The same values, constant under differentiation."""
     if is_torch(array):
         return array.detach()
     return sys.modules["jax"].lax.stop_gradient(array) if is_jax(array) else array
 
 
-def in_full_precision(array: Array) -> contextlib.AbstractContextManager[Any]:
+def in_full_precision(array: Shaped[Array, "..."]) -> contextlib.AbstractContextManager[Any]:
     """A context without PyTorch's autocast, which would have matrix products made in half precision."""
     if not is_torch(array) or not is_autocast(array):
         return contextlib.nullcontext()
     return sys.modules["torch"].autocast(array.device.type, enabled=False)
 
 
-def is_autocast(array: Array) -> bool:
+def is_autocast(array: Shaped[Array, "..."]) -> bool:
     """Whether this is a tensor on a device for which autocast is on."""
     if not is_torch(array):
         return False

@@ -7,7 +7,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from deepbures._arrays import refuse_other_order
-from deepbures._types import Array
+from deepbures._types import Array, ArrayLike, Float, Inexact
 from deepbures.linalg import adjoint, rank_size, squared_norm, squared_procrustes_distance
 from deepbures.metric._covariances import graded_factor
 from deepbures.metric._factors import NO_CANCELLATION
@@ -27,8 +27,11 @@ from deepbures.metric._validation import (
     rounding,
 )
 
+Square = Inexact[Array, "... n n"]
+Factor = Inexact[Array, "... n k"]
 
-def squared_bures_wasserstein_mixed(a: Array, g: Array, *, rtol: float | None = None) -> Array:
+
+def squared_bures_wasserstein_mixed(a: ArrayLike, g: ArrayLike, *, rtol: float | None = None) -> Float[Array, "..."]:
     """Squared Bures-Wasserstein distance of a covariance A and the covariance G Gᴴ of a factor.
 
         B²(A, G Gᴴ) = tr A + ‖G‖² − 2 tr (Gᴴ A G)^½,
@@ -83,7 +86,7 @@ def squared_bures_wasserstein_mixed(a: Array, g: Array, *, rtol: float | None = 
     return squared_at_any_scale(MIXED, *_checked(a, g, rtol))
 
 
-def bures_wasserstein_distance_mixed(a: Array, g: Array, *, rtol: float | None = None) -> Array:
+def bures_wasserstein_distance_mixed(a: ArrayLike, g: ArrayLike, *, rtol: float | None = None) -> Float[Array, "..."]:
     """Bures-Wasserstein distance of A and G Gᴴ, the square root of `squared_bures_wasserstein_mixed`.
 
     Parameters
@@ -117,7 +120,7 @@ def bures_wasserstein_distance_mixed(a: Array, g: Array, *, rtol: float | None =
     return rooted_at_any_scale(MIXED, *_checked(a, g, rtol))
 
 
-def _checked(a: Array, g: Array, rtol: float | None) -> tuple[Array, Array]:
+def _checked(a: ArrayLike, g: ArrayLike, rtol: float | None) -> tuple[Square, Factor]:
     refuse_other_order(covariances={"a": a}, factors={"g": g})
     a, g = floating_arrays(a=a, g=g)
     check_square(a=a)
@@ -134,7 +137,7 @@ def _checked(a: Array, g: Array, rtol: float | None) -> tuple[Array, Array]:
     return (a / 2 + adjoint(a) / 2 if is_differentiated(a) else a), g
 
 
-def _check_products(a: Array) -> None:
+def _check_products(a: Square) -> None:
     """Refuse a matrix with entries that are not finite, or that is not Hermitian, by two products with a vector.
 
     A pass over the entries for each check would take longer than what they are checked for.
@@ -144,7 +147,7 @@ def _check_products(a: Array) -> None:
             _compare_products(detached(a))
 
 
-def _compare_products(a: Array) -> None:
+def _compare_products(a: Square) -> None:
     xp, size = array_namespace(a), a.shape[-1]
     probe = xp.astype(xp.asarray(_probe(size), device=device_of(a)), a.dtype)
     with np.errstate(all="ignore"):
@@ -183,11 +186,11 @@ class MixedKernel(TransportKernel):
 
     covariances = (True, False)
 
-    def value_alone(self, x: Array, y: Array) -> Array:
+    def value_alone(self, x: Square, y: Factor) -> Float[Array, "..."]:
         """The value is little of the work."""
         return self.value(x, y, self.decompose(x, y))
 
-    def decompose(self, x: Array, y: Array) -> Decomposition:
+    def decompose(self, x: Square, y: Factor) -> Decomposition:
         """S, V, A Y R V and the value."""
         xp = array_namespace(x, y)
         basis, triangle = xp.linalg.qr(y, mode="reduced")
@@ -211,11 +214,11 @@ class MixedKernel(TransportKernel):
         v = adjoint(vh)
         return xp.where(keep, s, xp.zeros_like(s)), v, image @ (triangle @ v), value[..., None]
 
-    def value(self, x: Array, y: Array, pieces: Decomposition) -> Array:
+    def value(self, x: Square, y: Factor, pieces: Decomposition) -> Float[Array, "..."]:
         """The value is one of the pieces."""
         return pieces[3][..., 0]
 
-    def map(self, which: int, x: Array, y: Array, pieces: Decomposition) -> Array:
+    def map(self, which: int, x: Square, y: Factor, pieces: Decomposition) -> Inexact[Array, "... n _"]:
         """G P Gᴴ or A G P."""
         s, v, image, _ = pieces
         inverse = array_namespace(x, y).astype(_inverse(s), v.dtype)[..., None, :]
@@ -224,7 +227,9 @@ class MixedKernel(TransportKernel):
         gv = y @ v
         return (gv * inverse) @ adjoint(gv)
 
-    def map_derivatives(self, x: Array, y: Array, pieces: Decomposition, dx: Array, dy: Array) -> tuple[Array, Array]:
+    def map_derivatives(
+        self, x: Square, y: Factor, pieces: Decomposition, dx: Square, dy: Factor
+    ) -> tuple[Square, Factor]:
         """d(G P Gᴴ) and d(A G P)."""
         s, v, image, _ = pieces
         xp = array_namespace(x, y)
@@ -243,12 +248,12 @@ class MixedKernel(TransportKernel):
 MIXED = MixedKernel()
 
 
-def _inverse(s: Array) -> Array:
+def _inverse(s: Float[Array, "... k"]) -> Float[Array, "... k"]:
     xp = array_namespace(s)
     return xp.where(s > 0, 1 / xp.where(s > 0, s, xp.ones_like(s)), xp.zeros_like(s))
 
 
-def _divided_differences(s: Array) -> Array:
+def _divided_differences(s: Float[Array, "... k"]) -> Float[Array, "... k k"]:
     xp = array_namespace(s)
     rows, columns = s[..., :, None], s[..., None, :]
     inverse = _inverse(s)
@@ -258,6 +263,6 @@ def _divided_differences(s: Array) -> Array:
     return xp.where(both, -product, either**3)
 
 
-def _trace(a: Array) -> Array:
+def _trace(a: Square) -> Float[Array, "..."]:
     xp = array_namespace(a)
     return xp.sum(xp.real(xp.linalg.diagonal(a)), axis=-1)

@@ -24,7 +24,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from deepbures._arrays import as_numpy_array, first_in_other_order, is_read_by_blocks, labels_of, refuse_rounded
-from deepbures._types import Array
+from deepbures._types import Array, ArrayLike, Float, Inexact, Shaped
 from deepbures.linalg import adjoint, svd_noise, triangle, without_noise
 from deepbures.metric._libraries import detached
 
@@ -46,6 +46,11 @@ class Moments:
     ----------
     count : int
         Number of samples N.
+
+    Raises
+    ------
+    ValueError
+        From the mean and whatever follows from it, as long as there are no samples.
 
     Examples
     --------
@@ -78,12 +83,12 @@ class Moments:
         return None if self._mean is None else int(self._mean[0].shape[-1])
 
     @property
-    def mean(self) -> Array:
+    def mean(self) -> Inexact[Array, "... n"]:
         """The mean m, of shape (n,)."""
         mean, more = self._centers()
         return (mean + more)[..., 0, :]
 
-    def update(self, samples: Array) -> Self:
+    def update(self, samples: ArrayLike) -> Self:
         """Add samples.
 
         Parameters
@@ -140,7 +145,7 @@ class Moments:
             raise TypeError(f"other must be Moments, but a {type(other).__name__} was given. Samples go to update.")
         return self._take_in("other", other, other.dim, other._labels)
 
-    def factor(self, *, unbiased: bool = False) -> Array:
+    def factor(self, *, unbiased: bool = False) -> Inexact[Array, "... n r"]:
         """A factor F (n, r) of the covariance, F Fᵀ = C, with r ≤ min(N, n) columns.
 
         Parameters
@@ -155,7 +160,7 @@ class Moments:
         """
         return triangle(self._all_rows()).mT / self._root_of_count(unbiased)
 
-    def covariance(self, *, unbiased: bool = False) -> Array:
+    def covariance(self, *, unbiased: bool = False) -> Inexact[Array, "... n n"]:
         """The covariance C (n, n).
 
         Parameters
@@ -180,8 +185,8 @@ class Moments:
             )
         return covariance
 
-    def principal_axes(self, *, unbiased: bool = False) -> tuple[Array, Array]:
-        """Standard deviations (r,) along the principal axes, descending, and these axes (n, r), r ≤ min(N, n).
+    def principal_axes(self, *, unbiased: bool = False) -> tuple[Float[Array, "... r"], Inexact[Array, "... n r"]]:
+        """Standard deviations along the principal axes, descending, and these axes.
 
         Their squares are the eigenvalues of the covariance. What is within the rounding of the decomposition,
         (min(N, n) + √max(N, n)) eps times the largest, is exactly zero.
@@ -190,6 +195,13 @@ class Moments:
         ----------
         unbiased : bool
             Divide by N − 1 instead of N.
+
+        Returns
+        -------
+        deviations : array of shape (r,)
+            r ≤ min(N, n).
+        axes : array of shape (n, r)
+            Orthonormal columns, one for each deviation.
 
         Raises
         ------
@@ -204,18 +216,18 @@ class Moments:
 
     # ------------------------------------------------------------------ for the other rooms
 
-    def columns(self, unbiased: bool = False) -> Array:
-        """A factor of the covariance as it is kept, with more than n columns if there are more samples."""
+    def columns(self, unbiased: bool = False) -> Inexact[Array, "... n rows"]:
+        """A factor of the covariance as it is kept, of shape (..., n, R): with R > n if there are more samples."""
         return self._all_rows().mT / self._root_of_count(unbiased)
 
-    def distance_of_means(self, other: "Moments") -> Array:
-        """The row (..., 1, n) by which the mean differs from that of others: with all its digits."""
+    def distance_of_means(self, other: "Moments") -> Inexact[Array, "... 1 n"]:
+        """The row, of shape (..., 1, n), by which the mean differs from that of others: with all its digits."""
         (mean, more), (other_mean, other_more) = self._centers(), other._centers()
         return (mean - other_mean) + (more - other_more)
 
     # ------------------------------------------------------------------ how they are kept
 
-    def _centers(self) -> tuple[Array, Array]:
+    def _centers(self) -> tuple[Inexact[Array, "... 1 n"], Inexact[Array, "... 1 n"]]:
         if self._mean is None:
             raise ValueError("There are no samples yet, so there are no moments: add some by update.")
         return self._mean
@@ -225,7 +237,7 @@ class Moments:
             raise ValueError("There is one sample, and unbiased=True divides by N - 1 = 0. Add more samples.")
         return (self.count - 1 if unbiased else self.count) ** 0.5
 
-    def _all_rows(self) -> Array:
+    def _all_rows(self) -> Inexact[Array, "... rows n"]:
         self._centers()
         rows = self._rows if self._triangle is None else [self._triangle, *self._rows]
         return rows[0] if len(rows) == 1 else array_namespace(*rows).concat(rows, axis=-2)
@@ -265,14 +277,14 @@ class Moments:
         self.count = whole
 
 
-def moments_of(x: Array) -> Moments:
+def moments_of(x: Inexact[Array, "... N n"]) -> Moments:
     """The moments of samples (..., N, n), N ≥ 1, in the library and precision of the array, differentiable."""
     # From a row of their own on, constant samples are exactly zero. What is taken away is constant, as no derivative
     # depends on it.
     return _moments_about(detached(x[..., :1, :]), x)
 
 
-def _moments_about(origin: Array, x: Array) -> Moments:
+def _moments_about(origin: Inexact[Array, "... 1 n"], x: Inexact[Array, "... N n"]) -> Moments:
     """The moments of samples, measured from a row near to them, in whose precision they are computed."""
     x = x - origin
     xp, num = array_namespace(x), x.shape[-2]
@@ -291,12 +303,12 @@ def _moments_about(origin: Array, x: Array) -> Moments:
     return moments
 
 
-def _less(x: Array, row: Array) -> Array:
+def _less(x: Inexact[Array, "... N n"], row: Inexact[Array, "... 1 n"]) -> Inexact[Array, "... N n"]:
     """X without a row in each row; in NumPy in its place, which saves half of the time."""
     return np.subtract(x, row, out=x) if isinstance(x, np.ndarray) else x - row
 
 
-def moments_from(weight: Any, mean: Array, factor: Array) -> Moments:
+def moments_from(weight: Any, mean: Inexact[Array, "n"], factor: Inexact[Array, "n r"]) -> Moments:
     """Moments that are known: of samples of that weight, with a mean (n,) and a factor (n, r) of the covariance."""
     moments = Moments()
     moments.count = weight
@@ -323,12 +335,12 @@ def remembered(memory: Moments, now: Moments) -> Moments:
     return joint
 
 
-def _row_between(one: Moments, other: Moments) -> Array:
+def _row_between(one: Moments, other: Moments) -> Inexact[Array, "... 1 n"]:
     """√(ab/(a + b)) d, the row that means which differ by d add to those of both."""
     return (one.count / (one.count + other.count) * other.count) ** 0.5 * other.distance_of_means(one)
 
 
-def _moments_on_host(block: Array, start: int) -> Moments:
+def _moments_on_host(block: Shaped[Array, "N n"], start: int) -> Moments:
     """Compute moments in float64, of a block whose rows are numbered from `start` on."""
     refuse_rounded(np.asarray(block), "samples", start)
     if block.dtype.itemsize > np.dtype(np.float64).itemsize:
@@ -342,7 +354,7 @@ def _moments_on_host(block: Array, start: int) -> Moments:
     return moments
 
 
-def _check_finite(block: Array, start: int) -> None:
+def _check_finite(block: Shaped[Array, "N n"], start: int) -> None:
     finite = np.isfinite(block)
     if not finite.all():
         row, column = (int(i) for i in np.argwhere(~finite)[0])
@@ -352,14 +364,20 @@ def _check_finite(block: Array, start: int) -> None:
         )
 
 
-def _moved(mean: tuple[Array, Array], other: tuple[Array, Array], share: Any) -> tuple[Array, Array]:
+def _moved(
+    mean: tuple[Inexact[Array, "... 1 n"], Inexact[Array, "... 1 n"]],
+    other: tuple[Inexact[Array, "... 1 n"], Inexact[Array, "... 1 n"]],
+    share: Any,
+) -> tuple[Inexact[Array, "... 1 n"], Inexact[Array, "... 1 n"]]:
     """The mean, moved towards another one by a share of the way; onto it, exactly, by a share of one."""
     away, lost = _sum_in_two_parts(other[0], -mean[0])
     high, low = _sum_in_two_parts(mean[0], share * away)
     return high, low + mean[1] + share * (lost + (other[1] - mean[1]))
 
 
-def _sum_in_two_parts(a: Array, b: Array) -> tuple[Array, Array]:
+def _sum_in_two_parts(
+    a: Inexact[Array, "... 1 n"], b: Inexact[Array, "... 1 n"]
+) -> tuple[Inexact[Array, "... 1 n"], Inexact[Array, "... 1 n"]]:
     """A + b as rounded, and what rounding took away, exactly (Knuth); the latter has no derivative."""
     total = a + b
     a, b, high = detached(a), detached(b), detached(total)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from array_api_compat import array_namespace
 
 from deepbures._arrays import refuse_other_order
-from deepbures._types import Array
+from deepbures._types import Array, ArrayLike, Float, Inexact
 from deepbures.linalg import adjoint
 from deepbures.metric._cholesky import cholesky_factor
 from deepbures.metric._libraries import detached, in_full_precision, is_traced, values_of
@@ -43,13 +43,13 @@ class NearestCovariance(NamedTuple):
     (0.125, 0.0, [[4.0, 1.25], [1.25, 4.0]])
     """
 
-    covariance: Array
-    asymmetry: Array
-    clipped: Array
-    distance: Array
+    covariance: Inexact[Array, "... n n"]
+    asymmetry: Float[Array, "..."]
+    clipped: Float[Array, "..."]
+    distance: Float[Array, "..."]
 
 
-def nearest_covariance(a: Array, *, rtol: float | None = None) -> NearestCovariance:
+def nearest_covariance(a: ArrayLike, *, rtol: float | None = None) -> NearestCovariance:
     """The covariance nearest to a matrix that is one but for rounding, and the size of what was taken away.
 
         P = (H + |H|) / 2,  H = (A + Aᴴ) / 2:
@@ -108,7 +108,7 @@ def nearest_covariance(a: Array, *, rtol: float | None = None) -> NearestCovaria
     return NearestCovariance(covariance, asymmetry(given) / largest, clipped / largest, distance)
 
 
-def checked_covariances(rtol: float | None, **arrays: Array) -> tuple[Array, ...]:
+def checked_covariances(rtol: float | None, **arrays: Inexact[Array, "..."]) -> tuple[Inexact[Array, "... _ _"], ...]:
     """The arrays as covariances: Hermitian parts, and with an rtol without their negative eigenvalues up to that.
 
     Without one, rounding is what the decompositions make of it: an eigenvalue below zero counts as zero.
@@ -118,14 +118,18 @@ def checked_covariances(rtol: float | None, **arrays: Array) -> tuple[Array, ...
     return tuple(_nearest(array, name, rtol)[0] for name, array in arrays.items())
 
 
-def _nearest(a: Array, name: str, rtol: float | None) -> tuple[Array, Array]:
+def _nearest(
+    a: Inexact[Array, "..."], name: str, rtol: float | None
+) -> tuple[Inexact[Array, "... n n"], Float[Array, "..."]]:
     """The nearest covariance, and the lowest of the negative eigenvalues that it does without, or zero."""
     with values_of(a):
         (hermitian,) = hermitian_parts(rtol, **{name: a})
         return _clipped(hermitian, name, tolerance_of(a, rtol))
 
 
-def _clipped(a: Array, name: str, tolerance: float) -> tuple[Array, Array]:
+def _clipped(
+    a: Inexact[Array, "... n n"], name: str, tolerance: float
+) -> tuple[Inexact[Array, "... n n"], Float[Array, "..."]]:
     values = detached(a)
     if cholesky_factor(values) is not None:
         return a, 0 * _lowest_entry(values)
@@ -140,10 +144,10 @@ def _clipped(a: Array, name: str, tolerance: float) -> tuple[Array, Array]:
     return (a if _is_zero(negative) else a - (taken + adjoint(taken)) / 2), negative[..., 0]
 
 
-def _lowest_entry(a: Array) -> Array:
+def _lowest_entry(a: Inexact[Array, "... n n"]) -> Float[Array, "..."]:
     xp = array_namespace(a)
     return xp.min(xp.real(xp.linalg.diagonal(a)), axis=-1)
 
 
-def _is_zero(a: Array) -> bool:
+def _is_zero(a: Float[Array, "..."]) -> bool:
     return not is_traced(a) and bool(array_namespace(a).all(a == 0))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from array_api_compat import array_namespace
 
-from deepbures._types import Array
+from deepbures._types import Array, ArrayLike, Float, Inexact, Shaped
 from deepbures.metric._covariances import bures_wasserstein_distance, squared_bures_wasserstein
 from deepbures.metric._factors import bures_wasserstein_distance_factors, squared_bures_wasserstein_factors
 from deepbures.metric._frechet import squared_frechet_distance
@@ -30,8 +30,12 @@ _SYMMETRIC = (
 
 
 def pairwise(
-    distance: Callable[[Array, Array], Array], x: Array, y: Array | None = None, *, symmetric: bool | None = None
-) -> Array:
+    distance: Callable[[Array, Array], Array],
+    x: ArrayLike,
+    y: ArrayLike | None = None,
+    *,
+    symmetric: bool | None = None,
+) -> Shaped[Array, "K L"]:
     """All distances between the members of two stacks, or within one.
 
         D_ij = distance(x_i, y_j).
@@ -100,7 +104,9 @@ def pairwise(
     return _between(distance, arrays[0], arrays[0])
 
 
-def pairwise_squared_bures_wasserstein(a: Array, b: Array | None = None, *, rtol: float | None = None) -> Array:
+def pairwise_squared_bures_wasserstein(
+    a: ArrayLike, b: ArrayLike | None = None, *, rtol: float | None = None
+) -> Float[Array, "K L"]:
     """Squared Bures-Wasserstein distances between all members of two stacks of covariances.
 
         D_ij = B²(A_i, B_j),
@@ -138,7 +144,9 @@ def pairwise_squared_bures_wasserstein(a: Array, b: Array | None = None, *, rtol
     return _of_matrices(squared_bures_wasserstein, "(K, n, n)", rtol, a=a, b=b)
 
 
-def pairwise_bures_wasserstein_distance(a: Array, b: Array | None = None, *, rtol: float | None = None) -> Array:
+def pairwise_bures_wasserstein_distance(
+    a: ArrayLike, b: ArrayLike | None = None, *, rtol: float | None = None
+) -> Float[Array, "K L"]:
     """Bures-Wasserstein distances between all members of two stacks of covariances.
 
     Short for `pairwise(bures_wasserstein_distance, a, b)`.
@@ -173,7 +181,7 @@ def pairwise_bures_wasserstein_distance(a: Array, b: Array | None = None, *, rto
     return _of_matrices(bures_wasserstein_distance, "(K, n, n)", rtol, a=a, b=b)
 
 
-def pairwise_squared_bures_wasserstein_factors(f: Array, g: Array | None = None) -> Array:
+def pairwise_squared_bures_wasserstein_factors(f: ArrayLike, g: ArrayLike | None = None) -> Float[Array, "K L"]:
     """Squared Bures-Wasserstein distances between all members of two stacks of covariances, given by factors.
 
         D_ij = B²(F_i F_iᴴ, G_j G_jᴴ),
@@ -208,7 +216,7 @@ def pairwise_squared_bures_wasserstein_factors(f: Array, g: Array | None = None)
     return _of_matrices(squared_bures_wasserstein_factors, "(K, n, columns)", f=f, g=g)
 
 
-def pairwise_bures_wasserstein_distance_factors(f: Array, g: Array | None = None) -> Array:
+def pairwise_bures_wasserstein_distance_factors(f: ArrayLike, g: ArrayLike | None = None) -> Float[Array, "K L"]:
     """Bures-Wasserstein distances between all members of two stacks of covariances, given by factors.
 
     Short for `pairwise(bures_wasserstein_distance_factors, f, g)`.
@@ -241,7 +249,9 @@ def pairwise_bures_wasserstein_distance_factors(f: Array, g: Array | None = None
     return _of_matrices(bures_wasserstein_distance_factors, "(K, n, columns)", f=f, g=g)
 
 
-def _of_matrices(distance: Distance, shape: str, rtol: float | None = None, **given: Array | None) -> Array:
+def _of_matrices(
+    distance: Distance, shape: str, rtol: float | None = None, **given: ArrayLike | None
+) -> Float[Array, "K L"]:
     """`pairwise`, checked under the names that the arguments were given by, and projected once each."""
     named = {name: stack for name, stack in given.items() if stack is not None}
     arrays = floating_arrays(**named)
@@ -262,7 +272,7 @@ def _is_symmetric(distance: Distance) -> bool:
     return distance in _SYMMETRIC
 
 
-def _between(distance: Distance, x: Array, y: Array) -> Array:
+def _between(distance: Distance, x: Inexact[Array, "K ..."], y: Inexact[Array, "L ..."]) -> Shaped[Array, "K L"]:
     """Blocks of whole rows, or of parts of a row where a block has no room for one."""
     xp = array_namespace(x, y)
     rows = max(1, _BLOCK_ENTRIES // max(1, math.prod(y.shape)))
@@ -277,7 +287,7 @@ def _between(distance: Distance, x: Array, y: Array) -> Array:
     return xp.concat([row(x[start : min(start + rows, x.shape[0]), None, ...]) for start in starts], axis=0)
 
 
-def _within(distance: Distance, x: Array) -> Array:
+def _within(distance: Distance, x: Inexact[Array, "K ..."]) -> Shaped[Array, "K K"]:
     """The pairs i < j only."""
     xp, count, place = array_namespace(x), x.shape[0], device_of(x)
     if count == 1:  # there is no pair, but a member to be checked
@@ -298,7 +308,9 @@ def _within(distance: Distance, x: Array) -> Array:
     return xp.reshape(xp.take(xp.concat([zero, *values]), index, axis=0), (count, count))
 
 
-def _block(distance: Distance, x: Array, y: Array, shape: tuple[int, ...]) -> Array:
+def _block(
+    distance: Distance, x: Inexact[Array, "..."], y: Inexact[Array, "..."], shape: tuple[int, ...]
+) -> Shaped[Array, "..."]:
     """The distances of arrays whose leading axes broadcast to `shape`."""
     value = distance(x, y)
     found = getattr(value, "shape", None)
@@ -312,5 +324,5 @@ def _block(distance: Distance, x: Array, y: Array, shape: tuple[int, ...]) -> Ar
     return value
 
 
-def _largest_member(*stacks: Array) -> int:
+def _largest_member(*stacks: Inexact[Array, "..."]) -> int:
     return max(1, *(math.prod(stack.shape[1:]) for stack in stacks))

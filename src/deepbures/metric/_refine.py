@@ -5,11 +5,14 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from deepbures._types import Array
+from deepbures._types import Array, Bool, Inexact
 
 
 def refine(
-    results: tuple[Array, ...], trusted: Array, again: Callable[..., tuple[Array, ...]], *inputs: Array
+    results: tuple[Array, ...],
+    trusted: Bool[Array, "..."],
+    again: Callable[..., tuple[Array, ...]],
+    *inputs: Inexact[Array, "... _ _"],
 ) -> tuple[Array, ...]:
     """`results`, with those matrices of the stack that are not `trusted` computed `again` from their inputs.
 

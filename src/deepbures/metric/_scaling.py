@@ -8,18 +8,18 @@ import functools
 
 from array_api_compat import array_namespace
 
-from deepbures._types import Array
+from deepbures._types import Array, Bool, Float, Inexact
 from deepbures.metric._libraries import detached, is_traced
 
 
-def common_scale(*arrays: Array) -> Array:
+def common_scale(*arrays: Inexact[Array, "... _ _"]) -> Float[Array, "... 1 1"]:
     """The power of two just below the largest entry of the arrays, per matrix: shape (..., 1, 1), real."""
     xp = array_namespace(*arrays)
     largest = [xp.max(xp.abs(detached(array)), axis=(-2, -1), keepdims=True) for array in arrays]
     return power_of_two(functools.reduce(xp.maximum, largest), 1)
 
 
-def covariance_scale(*covariances: Array) -> Array:
+def covariance_scale(*covariances: Inexact[Array, "... n n"]) -> Float[Array, "... 1 1"]:
     """The power of two just below the largest standard deviation, per matrix: shape (..., 1, 1).
 
     No entry of a covariance is larger than the largest of its diagonal.
@@ -29,7 +29,7 @@ def covariance_scale(*covariances: Array) -> Array:
     return power_of_two(functools.reduce(xp.maximum, largest), 2)[..., None, None]
 
 
-def power_of_two(size: Array, root: int) -> Array:
+def power_of_two(size: Float[Array, "*shape"], root: int) -> Float[Array, "*shape"]:
     """The power of two just below size^(1/root); 1 for zero and for ordinary sizes.
 
     Ordinary is what leaves fourth powers far from the ends of the range: the distance looks at eigenvalues of Gram
@@ -42,27 +42,27 @@ def power_of_two(size: Array, root: int) -> Array:
     return xp.pow(2 * one, xp.where(ordinary, xp.zeros_like(exponent), exponent))
 
 
-def is_one(scale: Array) -> bool:
+def is_one(scale: Float[Array, "... 1 1"]) -> bool:
     """Whether a scale is known to change nothing, so that a pass over large arrays can be saved."""
     return not is_traced(scale) and bool(array_namespace(scale).all(scale == 1))
 
 
-def squared(value: Array, scale: Array) -> Array:
+def squared(value: Float[Array, "..."], scale: Float[Array, "..."]) -> Float[Array, "..."]:
     """scale² · value; a scalar where there is no batch."""
     return plain(times_squared(value, scale))
 
 
-def times_squared(value: Array, scale: Array) -> Array:
+def times_squared(value: Float[Array, "..."], scale: Float[Array, "..."]) -> Float[Array, "..."]:
     """scale² · value, without a scale² that overflows on the way."""
     return scale * (scale * value)
 
 
-def divide(a: Array, scale: Array) -> Array:
+def divide(a: Inexact[Array, "... m n"], scale: Float[Array, "... 1 1"]) -> Inexact[Array, "... m n"]:
     """A / scale², likewise."""
     return a if is_one(scale) else a / scale / scale
 
 
-def rooted(value: Array, scale: Array) -> Array:
+def rooted(value: Float[Array, "..."], scale: Float[Array, "..."]) -> Float[Array, "..."]:
     """Scale · √value; a scalar where there is no batch. At zero, where the root has a kink, its derivative is zero."""
     xp = array_namespace(value)
     positive = value > 0
@@ -70,12 +70,12 @@ def rooted(value: Array, scale: Array) -> Array:
     return plain(scale * xp.where(positive, root, xp.zeros_like(root)))
 
 
-def plain(value: Array) -> Array:
+def plain(value: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
     """NumPy's scalars in place of its arrays without axes."""
     return value if value.ndim else value[()]
 
 
-def equal(a: Array, b: Array) -> Array:
+def equal(a: Inexact[Array, "... _ _"], b: Inexact[Array, "... _ _"]) -> Bool[Array, "..."]:
     """Where two stacks hold the same matrix, entry for entry: there a distance is zero without any arithmetic."""
     xp = array_namespace(a, b)
     if a.shape[-2:] == b.shape[-2:]:

@@ -5,13 +5,12 @@ nothing is tracing, constants inside a transformation too.
 """
 
 import math
-from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
 from deepbures._arrays import as_any_array, refuse_rounded
-from deepbures._types import Array
+from deepbures._types import Array, ArrayLike, Float, Inexact, Shaped
 from deepbures._words import not_finite_message
 from deepbures.linalg import adjoint
 from deepbures.metric._libraries import (
@@ -32,7 +31,7 @@ _QUICKLY_DECOMPOSED = 2048
 _FLOATING = ("float32", "float64", "complex64", "complex128")
 
 
-def rounding(array: Array, size: int) -> float:
+def rounding(array: Inexact[Array, "..."], size: int) -> float:
     """100 n eps: the size, relative to the largest entry of an n×n matrix, of what is put down to rounding.
 
     Forming a covariance from N rows leaves errors of a few √N eps relative to its diagonal, and an eigenvalue
@@ -41,7 +40,7 @@ def rounding(array: Array, size: int) -> float:
     return 100 * size * float(array_namespace(array).finfo(array.dtype).eps)
 
 
-def floating_arrays(**given: Any) -> tuple[Array, ...]:
+def floating_arrays(**given: ArrayLike) -> tuple[Inexact[Array, "..."], ...]:
     """The arguments as arrays of one library and one floating dtype.
 
     Integers are promoted, lists are NumPy's, and NumPy's arrays beside those of JAX become JAX's, by its own rules: in
@@ -71,7 +70,7 @@ def floating_arrays(**given: Any) -> tuple[Array, ...]:
     return tuple(arrays.values())
 
 
-def _numeric_array(value: Any, name: str) -> Array:
+def _numeric_array(value: ArrayLike, name: str) -> Shaped[Array, "..."]:
     """The argument as an array, of its own dtype, in which there is linear algebra or which can be promoted to one."""
     array = as_any_array(value, name)
     xp = array_namespace(array)
@@ -83,7 +82,7 @@ def _numeric_array(value: Any, name: str) -> Array:
     return array
 
 
-def _in_jax(arrays: dict[str, Array]) -> dict[str, Array]:
+def _in_jax(arrays: dict[str, Shaped[Array, "..."]]) -> dict[str, Shaped[Array, "..."]]:
     """Arrays of JAX and of NumPy as arrays of JAX, of the dtype that JAX promotes them to."""
     xp = array_namespace(*(array for array in arrays.values() if is_jax(array)))
     with constants_of_jax():
@@ -93,7 +92,7 @@ def _in_jax(arrays: dict[str, Array]) -> dict[str, Array]:
         return {name: xp.asarray(array, dtype=common) for name, array in arrays.items()}
 
 
-def _with_floats(array: Array, name: str) -> Array:
+def _with_floats(array: Shaped[Array, "*shape"], name: str) -> Inexact[Array, "*shape"]:
     """Integers in the library's own default: float64 for NumPy, for JAX whatever precision it is set to."""
     if _is_floating(array):
         return array
@@ -106,20 +105,20 @@ def _with_floats(array: Array, name: str) -> Array:
     return xp.astype(array, dtype)
 
 
-def _is_floating(array: Array) -> bool:
+def _is_floating(array: Shaped[Array, "..."]) -> bool:
     return bool(array_namespace(array).isdtype(array.dtype, ("real floating", "complex floating")))
 
 
-def _kind(array: Array) -> str:
+def _kind(array: Shaped[Array, "..."]) -> str:
     return f"{type(array).__module__.partition('.')[0]}.{type(array).__name__}"
 
 
-def _dtype(array: Array, given: Any) -> str:
+def _dtype(array: Shaped[Array, "..."], given: ArrayLike) -> str:
     before = getattr(given, "dtype", array.dtype)
     return f"{array.dtype}" if before == array.dtype else f"{array.dtype} (promoted from {before})"
 
 
-def check_finite(**arrays: Array) -> None:
+def check_finite(**arrays: Inexact[Array, "..."]) -> None:
     """Refuse NaN and infinities."""
     for name, array in arrays.items():
         with values_of(array) as can_look:
@@ -127,7 +126,7 @@ def check_finite(**arrays: Array) -> None:
                 _check_finite(array, name)
 
 
-def _check_finite(array: Array, name: str) -> None:
+def _check_finite(array: Inexact[Array, "..."], name: str) -> None:
     xp = array_namespace(array)
     finite = xp.isfinite(array)
     if not bool(xp.all(finite)):
@@ -136,14 +135,14 @@ def _check_finite(array: Array, name: str) -> None:
         raise ValueError(not_finite_message(name, count, f"at index {index}"))
 
 
-def check_matrices(shape: str, **arrays: Array) -> None:
+def check_matrices(shape: str, **arrays: Inexact[Array, "..."]) -> None:
     """Refuse what has no rows, or fewer than two axes; `shape` says what was expected."""
     for name, array in arrays.items():
         if array.ndim < 2:
             raise ValueError(f"{name} must have shape {shape}, but has shape {tuple(array.shape)}.")
 
 
-def tolerance_of(array: Array, rtol: float | None) -> float:
+def tolerance_of(array: Inexact[Array, "..."], rtol: float | None) -> float:
     """What is put down to rounding in a covariance, as a share of its largest entry: `rtol`, or else 100 n eps."""
     if rtol is None:
         return rounding(array, array.shape[-1])
@@ -154,14 +153,14 @@ def tolerance_of(array: Array, rtol: float | None) -> float:
     return float(rtol)
 
 
-def hermitian_parts(rtol: float | None, **arrays: Array) -> tuple[Array, ...]:
+def hermitian_parts(rtol: float | None, **arrays: Inexact[Array, "..."]) -> tuple[Inexact[Array, "... _ _"], ...]:
     """Hermitian parts; refuses what is not square, empty, not finite, or not Hermitian beyond rounding."""
     check_square(**arrays)
     check_finite(**arrays)
     return tuple(_hermitian_part(array, name, tolerance_of(array, rtol)) for name, array in arrays.items())
 
 
-def check_square(**arrays: Array) -> None:
+def check_square(**arrays: Inexact[Array, "..."]) -> None:
     """Refuse matrices that are not square, or empty."""
     check_matrices("(..., n, n)", **arrays)
     for name, array in arrays.items():
@@ -173,14 +172,14 @@ def check_square(**arrays: Array) -> None:
             )
 
 
-def _hermitian_part(a: Array, name: str, tolerance: float) -> Array:
+def _hermitian_part(a: Inexact[Array, "... n n"], name: str, tolerance: float) -> Inexact[Array, "... n n"]:
     with values_of(a) as can_look:
         is_exact = can_look and _is_exactly_hermitian(a, name, tolerance)
     # Derivatives are those of the Hermitian part, whether or not there is anything to take away.
     return a if is_exact and not is_differentiated(a) else a / 2 + adjoint(a) / 2
 
 
-def _is_exactly_hermitian(a: Array, name: str, tolerance: float) -> bool:
+def _is_exactly_hermitian(a: Inexact[Array, "... n n"], name: str, tolerance: float) -> bool:
     """Whether each entry is its mirror image; what differs by more than the tolerance is refused."""
     xp = array_namespace(a)
     values = detached(a)
@@ -194,7 +193,7 @@ def _is_exactly_hermitian(a: Array, name: str, tolerance: float) -> bool:
     return bool(xp.all(gap == 0))
 
 
-def not_hermitian(name: str, a: Array, tolerance: float) -> str:
+def not_hermitian(name: str, a: Inexact[Array, "... n n"], tolerance: float) -> str:
     """The message for a matrix that is not Hermitian."""
     xp = array_namespace(a)
     gap, largest, size = float(xp.max(asymmetry(a))), float(xp.max(xp.abs(a))), a.shape[-1]
@@ -207,7 +206,7 @@ def not_hermitian(name: str, a: Array, tolerance: float) -> str:
     )
 
 
-def _remedy(a: Array, lowest: Array) -> str:
+def _remedy(a: Inexact[Array, "... n n"], lowest: Float[Array, "..."]) -> str:
     """What to do about a covariance that is none, with a tolerance, rounded up to one digit, that would accept it."""
     xp, gap = array_namespace(a), asymmetry(a)
     needed = float(xp.max(xp.where(-lowest > gap, -lowest, gap) / largest_entry(a)))
@@ -220,14 +219,14 @@ def _remedy(a: Array, lowest: Array) -> str:
     )
 
 
-def largest_entry(a: Array) -> Array:
+def largest_entry(a: Inexact[Array, "... n n"]) -> Float[Array, "..."]:
     """The largest absolute entry, per matrix; 1 for a zero matrix."""
     xp = array_namespace(a)
     largest = xp.max(xp.abs(a), axis=(-2, -1))
     return xp.where(largest > 0, largest, xp.ones_like(largest))
 
 
-def asymmetry(a: Array) -> Array:
+def asymmetry(a: Inexact[Array, "... n n"]) -> Float[Array, "..."]:
     """The largest difference of an entry and its mirror image, per matrix; by blocks that stay in the cache."""
     xp = array_namespace(a)
     size, block = a.shape[-1], 128
@@ -240,7 +239,7 @@ def asymmetry(a: Array) -> Array:
     return gap
 
 
-def check_eigenvalues(smallest: Array, a: Array, tolerance: float, name: str) -> None:
+def check_eigenvalues(smallest: Float[Array, "..."], a: Inexact[Array, "... n n"], tolerance: float, name: str) -> None:
     """Refuse a Hermitian A whose smallest eigenvalue is negative beyond rounding."""
     if is_traced(smallest, a):
         return
@@ -254,7 +253,7 @@ def check_eigenvalues(smallest: Array, a: Array, tolerance: float, name: str) ->
         )
 
 
-def check_same_dimension(axis: int, **arrays: Array) -> None:
+def check_same_dimension(axis: int, **arrays: Inexact[Array, "..."]) -> None:
     """Refuse two arrays whose data dimension (one axis of each) differs."""
     (first, a), (second, b) = arrays.items()
     if a.shape[axis] != b.shape[axis]:
@@ -264,7 +263,7 @@ def check_same_dimension(axis: int, **arrays: Array) -> None:
         )
 
 
-def align(**arrays: Array) -> tuple[Array, ...]:
+def align(**arrays: Inexact[Array, "... _ _"]) -> tuple[Inexact[Array, "... _ _"], ...]:
     """The arrays with leading axes of length one, so that all have as many; they are not copied or repeated."""
     depth = max(array.ndim - 2 for array in arrays.values())
     xp = array_namespace(*arrays.values())

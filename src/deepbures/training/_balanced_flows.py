@@ -53,6 +53,11 @@ class BalancedFlows(eqx.Module):
     result : Result
         How each ended: one member for all, whose ``== Result.converged`` is an array (B,).
 
+    Raises
+    ------
+    KeyError
+        From ``runs[name]``, if nothing of that name was recorded.
+
     Examples
     --------
     >>> import numpy as np

@@ -46,6 +46,11 @@ class Trained(NamedTuple):
 class AbstractSolver(eqx.Module):
     """A way to train a network, with its options as fields. A solver of your own is a subclass with `train`.
 
+    Raises
+    ------
+    TypeError
+        If the subclass has no `train`.
+
     Examples
     --------
     One that draws networks around the best one so far:
