@@ -284,7 +284,7 @@ def moments_of(x: Inexact[Array, "... N n"]) -> Moments:
     return _moments_about(detached(x[..., :1, :]), x)
 
 
-def _moments_about(origin: Inexact[Array, "... 1 n"], x: Inexact[Array, "... N n"]) -> Moments:
+def _moments_about(origin: Inexact[Array, "... 1 n"], x: Shaped[Array, "... N n"]) -> Moments:
     """The moments of samples, measured from a row near to them, in whose precision they are computed."""
     x = x - origin
     xp, num = array_namespace(x), x.shape[-2]
