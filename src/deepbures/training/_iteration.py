@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from deepbures._types import Array
-from deepbures.model import layer_gradients
+from deepbures.model import layer_gradients, multiply_layers
 from deepbures.training._dynamics import Weights, sum_of_squares
 from deepbures.training._method import AbstractMethod, Goal, State
 from deepbures.training._result import Result, choose
@@ -89,7 +89,7 @@ class MonotoneStep(eqx.Module):
 
     def move(self, gradients: Weights, state: Any, weights: Weights, gradient: Array) -> tuple[Weights, Any]:
         """The weights after a step along these gradients, and what the rule remembers then."""
-        before, steepness = _product(weights), sum_of_squares(gradients)
+        before, steepness = multiply_layers(weights), sum_of_squares(gradients)
         unit = 4 * (len(weights) + 1) * jnp.finfo(before.dtype).eps * jnp.sqrt((before**2).sum())
         slope = jnp.sqrt((gradient**2).sum())
 
@@ -100,7 +100,7 @@ class MonotoneStep(eqx.Module):
         def attempt(carry: Any) -> Any:
             trials, _, size, _, _ = carry
             moved = tuple(w - size * g for w, g in zip(weights, gradients, strict=True))
-            change = _product(moved) - before
+            change = multiply_layers(moved) - before
             square = (change**2).sum()
             rise = (gradient * change).sum() + self.curvature / 2 * square
             rounding = unit * (slope + self.curvature * jnp.sqrt(square))
@@ -116,13 +116,6 @@ class MonotoneStep(eqx.Module):
 
 
 _MOST_TRIALS = 40
-
-
-def _product(weights: Weights) -> Array:
-    product = weights[0]
-    for weight in weights[1:]:
-        product = weight @ product
-    return product
 
 
 class Iteration(AbstractMethod):
