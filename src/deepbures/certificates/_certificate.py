@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepbures._checks import check_number
+from deepbures._types import Floats
 from deepbures.certificates._assumption import Assumption
 from deepbures.certificates._check import Check
 from deepbures.certificates._logarithms import exp
 from deepbures.certificates._start import Start
-from deepbures.certificates._theorem import AbstractTheorem, Floats, Kind, Method
+from deepbures.certificates._theorem import AbstractTheorem, Kind, Method
 
 _STEP_ERROR = 1e-6
 """Relative error that a step size may have: one rounded to single precision is still the one that was certified."""

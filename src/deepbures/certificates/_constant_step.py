@@ -29,13 +29,12 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from deepbures._types import Floats
 from deepbures.certificates._logarithms import log, root
 from deepbures.certificates._slopes import Slope, is_known, slope_at
 from deepbures.certificates._start import Start
 
-Floats = NDArray[np.float64]
 _ROUNDING = 4 * float(np.finfo(np.float64).eps)
 _SHARES = np.linspace(0.0, 1.0, 17)[1:-1]
 _HALVINGS = 28

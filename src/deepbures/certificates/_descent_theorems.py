@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from deepbures._types import Floats
 from deepbures.certificates._assumption import Assumption
 from deepbures.certificates._constant_step import ConstantStep, best_constant_step, constant_step, descent_of
 from deepbures.certificates._flow_theorems import DERIVED, PAPER, constants_derived, log_k_derived
@@ -22,7 +23,7 @@ from deepbures.certificates._hypotheses import (
 from deepbures.certificates._logarithms import exp, log, log_of_minus_log1m, log_of_sum
 from deepbures.certificates._slopes import slope_is_known
 from deepbures.certificates._start import Start
-from deepbures.certificates._theorem import AbstractTheorem, Floats
+from deepbures.certificates._theorem import AbstractTheorem
 
 
 def _step_constants(start: Start) -> dict[str, float]:

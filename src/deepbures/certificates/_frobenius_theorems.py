@@ -7,15 +7,18 @@ import math
 
 import numpy as np
 
+from deepbures._types import Floats
 from deepbures.certificates._assumption import Assumption
 from deepbures.certificates._hypotheses import (
     bottlenecked,
+    certainly_regular_start,
     full_rank,
     regular_target,
+    then,
     without_rounding,
 )
 from deepbures.certificates._logarithms import exp, log, root
-from deepbures.certificates._quadrature import DECAYS, Floats
+from deepbures.certificates._quadrature import DECAYS
 from deepbures.certificates._start import Start
 from deepbures.certificates._tightening import AbstractTighteningTheorem
 from deepbures.certificates._unbalanced import Charge, Growth, charge_of, growth_of
@@ -46,10 +49,8 @@ class FrobeniusGlobal(AbstractFrobeniusTheorem):
     def assumptions(self, start: Start) -> tuple[Assumption, ...]:
         if not start.has_full_rank:
             return (full_rank(start),)
-        smallest = without_rounding(start)
-        regular = Assumption("smallest singular value σ_n of the start, less rounding", smallest, ">", 0.0)
-        needs = (full_rank(start), regular_target(start), regular)
-        return (*needs, *self._growth(start).assumptions) if all(need.holds for need in needs) else needs
+        needs = (full_rank(start), regular_target(start), certainly_regular_start(start))
+        return then(needs, lambda: self._growth(start).assumptions)
 
     def constants(self, start: Start) -> dict[str, float]:
         if not start.has_full_rank:
@@ -123,8 +124,7 @@ class FrobeniusBelowSaddle(AbstractFrobeniusTheorem):
             return (bottlenecked(start),)
         saddle = Assumption("height of the best saddle, λ_k² − λ_{k+1}²", self._saddle(start), ">", 0.0)
         below = Assumption("excess e(0), which must lie below that height", start.excess, "<", self._saddle(start))
-        needs = (bottlenecked(start), saddle, below)
-        return (*needs, *self._charge(start).assumptions) if all(need.holds for need in needs) else needs
+        return then((bottlenecked(start), saddle, below), lambda: self._charge(start).assumptions)
 
     def constants(self, start: Start) -> dict[str, float]:
         saddle = self._saddle(start)

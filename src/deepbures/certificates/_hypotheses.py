@@ -6,6 +6,7 @@ a lower bound of σ_k(W(t)) along the flow.
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +34,11 @@ def authors_margin(start: Start) -> Margin:
     """The margin √λ_k − √L(0) whatever τ, as in the authors' public code."""
     c = unsmoothed_margin(start.kept_eigenvalue, start.loss)
     return Margin(log(c), math.copysign(c * c, c))
+
+
+def then(needs: tuple[Assumption, ...], more: Callable[[], tuple[Assumption, ...]]) -> tuple[Assumption, ...]:
+    """Assumptions, and where they all hold those that can be computed only then."""
+    return (*needs, *more()) if all(need.holds for need in needs) else needs
 
 
 def balanced(start: Start) -> tuple[Assumption, ...]:
@@ -75,6 +81,11 @@ def regular_start(start: Start) -> Assumption:
     """An end-to-end matrix of rank n."""
     smallest = start.smallest_singular_value if start.has_full_rank else 0.0
     return Assumption("smallest singular value σ_n of the start", smallest, ">", 0.0)
+
+
+def certainly_regular_start(start: Start) -> Assumption:
+    """An end-to-end matrix of rank n, whatever the rounding."""
+    return Assumption("smallest singular value σ_n of the start, less rounding", without_rounding(start), ">", 0.0)
 
 
 def near_target(start: Start) -> tuple[Assumption, ...]:

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from deepbures._types import Floats
 from deepbures.certificates._certificate import Certificate
 from deepbures.certificates._check import Check, lost_at
 from deepbures.certificates._comparison import ComparedByContents
 from deepbures.certificates._words import in_words
 
-Floats = NDArray[np.float64]
 _NEEDED = ("loss", "excess")
 _USED = ("smallest_singular_value", "balancedness_gap")
 
@@ -132,7 +131,7 @@ def prove(
         holding = [
             certificate
             for certificate in _at_record(guarantees, records, record)
-            if certificate.holds and not math.isnan(certificate.log_rate) and _speaks_of(certificate, step_size)
+            if certificate.holds and (step_size is None or certificate.speaks_of(step_size))
         ]
         if not holding:
             continue
@@ -144,21 +143,15 @@ def prove(
         if lost.any():
             check = lost_at(check, float(at[count]))
         return Proof(best, check, record, float(at[record]), step_size)
-    return Proof(missed=_missed(list(_at_record(guarantees, records, count - 1)), step_size))
+    return Proof(missed=_missed(guarantees, list(_at_record(guarantees, records, count - 1)), step_size))
 
 
 def _at_record(certificates: Iterable[Certificate], records: Mapping[str, Any], record: int) -> Iterator[Certificate]:
     """The certificates of a start with the numbers of a record."""
     loss, excess = (float(np.asarray(records[name])[record]) for name in _NEEDED)
     smallest, gap = (float(np.asarray(records[name])[record]) if name in records else None for name in _USED)
-    starts: dict[int, Any] = {}
     for certificate in certificates:
-        start = starts.setdefault(id(certificate.start), certificate.start.at_record(loss, excess, smallest, gap))
-        yield dataclasses.replace(certificate, start=start)
-
-
-def _speaks_of(certificate: Certificate, step_size: float | None) -> bool:
-    return step_size is None or certificate.speaks_of(step_size)
+        yield dataclasses.replace(certificate, start=certificate.start.at_record(loss, excess, smallest, gap))
 
 
 def _shifted(check: Check, position: float) -> Check:
@@ -167,14 +160,14 @@ def _shifted(check: Check, position: float) -> Check:
     return check if first is None else dataclasses.replace(check, first_violation=first + position)
 
 
-def _missed(certificates: list[Certificate], step_size: float | None) -> tuple[str, ...]:
-    """What the theorem that misses least misses at the last record: first of what no training changes."""
+def _missed(begun: list[Certificate], ended: list[Certificate], step_size: float | None) -> tuple[str, ...]:
+    """What the theorem that misses least misses at the last record: first of what the training did not change."""
 
-    def misses(certificate: Certificate) -> tuple[int, int]:
-        of_setting = [a for a in certificate.missed if a.statement.startswith(("dimensions", "smoothing"))]
-        return len(of_setting), len(certificate.missed)
+    def misses(pair: tuple[Certificate, Certificate]) -> tuple[int, int]:
+        before, now = pair
+        return sum(assumption in before.missed for assumption in now.missed), len(now.missed)
 
-    nearest = min(reversed(certificates), key=misses)
+    _, nearest = min(reversed(list(zip(begun, ended, strict=True))), key=misses)
     if nearest.missed:
         return tuple(in_words(assumption) for assumption in nearest.missed)
     return (f"the step size {step_size:.4g} is above {nearest.max_step_size:.4g}, the largest that is certified there",)

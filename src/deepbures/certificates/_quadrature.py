@@ -8,9 +8,8 @@ smooth as a power of u: sixteen Radau points give it to rounding.
 
 import numpy as np
 from numpy.polynomial import legendre
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from deepbures._types import Floats
 
 _NUM_NODES = 16
 _EDGES = np.concatenate([[0.0], 2.0 ** np.arange(-100, 12)])

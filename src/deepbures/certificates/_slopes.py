@@ -5,17 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from deepbures._types import Floats
 from deepbures.certificates._assumption import Assumption
-from deepbures.certificates._hypotheses import (
-    below_best_saddle,
-    bottlenecked,
-    full_rank,
-    smoothed,
-    squared_margin_above_zero,
-)
+from deepbures.certificates._hypotheses import below_best_saddle, full_rank, squared_margin_above_zero
 from deepbures.certificates._logarithms import root
-from deepbures.certificates._quadrature import Floats
-from deepbures.certificates._smoothed_bottleneck import constants_below_saddle, height_of_saddle
+from deepbures.certificates._smoothed_bottleneck import below_smoothed_saddle, constants_at
 from deepbures.certificates._start import Start
 
 
@@ -40,7 +34,7 @@ def slope_at(start: Start, excess: Floats) -> Slope:
         return Slope(
             4 * (start.gap - excess) / start.kept_eigenvalue, (root(start.kept_eigenvalue) - np.sqrt(excess)) ** 2
         )
-    _, kappa, square = constants_below_saddle(start, excess, height_of_saddle(start) - excess)
+    _, kappa, square = constants_at(start, excess)
     return Slope(4 / (1 + 1 / kappa), square)
 
 
@@ -50,17 +44,7 @@ def slope_is_known(start: Start) -> tuple[Assumption, ...]:
         return (full_rank(start), squared_margin_above_zero(start))
     if start.tau == 0:
         return below_best_saddle(start)
-    smoothing = Assumption("smoothing τ, which must lie below λ_k", start.tau, "<", start.kept_eigenvalue)
-    needs = (bottlenecked(start), smoothed(start), smoothing)
-    if not smoothing.holds:
-        return needs
-    height = height_of_saddle(start)
-    below = Assumption("excess e(0), which must lie below the best saddle", start.excess, "<", height)
-    if not below.holds:
-        return (*needs, below)
-    nu, _, square = constants_below_saddle(start, np.asarray(start.excess), np.asarray(height - start.excess))
-    positive = Assumption("ν, which bounds squared singular values from below", float(nu), ">", 0.0)
-    return (*needs, below, positive, Assumption("squared margin c²", float(square), ">", 0.0))
+    return below_smoothed_saddle(start)
 
 
 def is_known(start: Start) -> bool:

@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 
+from deepbures._types import Floats
 from deepbures.certificates._assumption import Assumption
-from deepbures.certificates._hypotheses import bottlenecked, smoothed
+from deepbures.certificates._hypotheses import bottlenecked, smoothed, then
 from deepbures.certificates._logarithms import log, root
-from deepbures.certificates._quadrature import DECAYS, Floats
+from deepbures.certificates._quadrature import DECAYS
 from deepbures.certificates._start import Start
 from deepbures.certificates._tightening import AbstractTighteningTheorem
 from deepbures.certificates._unbalanced import Charge, charge_of
@@ -42,19 +43,7 @@ class FlowSmoothedBottleneck(AbstractTighteningTheorem):
     def assumptions(self, start: Start) -> tuple[Assumption, ...]:
         if start.has_full_rank:
             return (bottlenecked(start),)
-        smoothing = Assumption("smoothing τ, which must lie below λ_k", start.tau, "<", start.kept_eigenvalue)
-        needs: tuple[Assumption, ...] = (bottlenecked(start), smoothed(start), smoothing)
-        if not all(need.holds for need in needs):
-            return needs
-        height = height_of_saddle(start)
-        below = Assumption("excess e(0), which must lie below the best saddle", start.excess, "<", height)
-        if not below.holds:
-            return (*needs, below)
-        nu, _, square = constants_below_saddle(start, np.asarray(start.excess), np.asarray(height - start.excess))
-        positive = Assumption("ν, which bounds squared singular values from below", float(nu), ">", 0.0)
-        margin = Assumption("squared margin c²", float(square), ">", 0.0)
-        needs = (*needs, below, positive, margin)
-        return (*needs, *_charge(start).assumptions) if all(need.holds for need in needs) else needs
+        return then(below_smoothed_saddle(start), lambda: _charge(start).assumptions)
 
     def constants(self, start: Start) -> dict[str, float]:
         saddle = height_of_saddle(start)
@@ -68,15 +57,13 @@ class FlowSmoothedBottleneck(AbstractTighteningTheorem):
 
     def resistance(self, start: Start) -> Floats:
         below = (height_of_saddle(start) - start.excess) - start.excess * np.expm1(-DECAYS)
-        _, kappa, square = constants_below_saddle(start, start.excess * np.exp(-DECAYS), below)
+        _, kappa, square = _constants_below_saddle(start, start.excess * np.exp(-DECAYS), below)
         return np.asarray(_ROUNDED_UP * (1 + 1 / kappa) / (4 * _charge(start).factor * square ** (start.power / 2)))
 
     def _log_rate_at(self, start: Start, excess: float) -> float:
         if not start.excess < height_of_saddle(start):
             return math.nan
-        nu, kappa, square = constants_below_saddle(
-            start, np.asarray(excess), np.asarray(height_of_saddle(start) - excess)
-        )
+        nu, kappa, square = constants_at(start, np.asarray(excess))
         if not (nu > 0 and square > 0):
             return math.nan
         charged = log(_charge(start).factor)
@@ -85,10 +72,26 @@ class FlowSmoothedBottleneck(AbstractTighteningTheorem):
 
 def _charge(start: Start) -> Charge:
     """Where c is that of the start, its least."""
-    _, _, square = constants_below_saddle(
-        start, np.asarray(start.excess), np.asarray(height_of_saddle(start) - start.excess)
-    )
+    _, _, square = constants_at(start, np.asarray(start.excess))
     return charge_of(start, max(float(square), 0.0) ** (1 / start.depth))
+
+
+def below_smoothed_saddle(start: Start) -> tuple[Assumption, ...]:
+    """Smoothing, and a start below the best saddle, where ν and c² are positive."""
+    smoothing = Assumption("smoothing τ, which must lie below λ_k", start.tau, "<", start.kept_eigenvalue)
+    return then(
+        (bottlenecked(start), smoothed(start), smoothing), lambda: then((_below(start),), lambda: _known(start))
+    )
+
+
+def _below(start: Start) -> Assumption:
+    return Assumption("excess e(0), which must lie below the best saddle", start.excess, "<", height_of_saddle(start))
+
+
+def _known(start: Start) -> tuple[Assumption, ...]:
+    nu, _, square = constants_at(start, np.asarray(start.excess))
+    positive = Assumption("ν, which bounds squared singular values from below", float(nu), ">", 0.0)
+    return (positive, Assumption("squared margin c²", float(square), ">", 0.0))
 
 
 def height_of_saddle(start: Start) -> float:
@@ -101,7 +104,12 @@ def height_of_saddle(start: Start) -> float:
     return apart * ((kept - noise) + (root(used) - noise))
 
 
-def constants_below_saddle(start: Start, excess: Floats, below: Floats) -> tuple[Floats, Floats, Floats]:
+def constants_at(start: Start, excess: Floats) -> tuple[Floats, Floats, Floats]:
+    """ν, κ and c² at an excess below the saddle."""
+    return _constants_below_saddle(start, excess, np.asarray(height_of_saddle(start) - excess))
+
+
+def _constants_below_saddle(start: Start, excess: Floats, below: Floats) -> tuple[Floats, Floats, Floats]:
     """ν, κ and c² at an excess, which is that much below the saddle."""
     noise, kept = start.tau, start.kept_eigenvalue
     used = max(start.left_out_eigenvalue, noise)

@@ -8,13 +8,12 @@ from typing import Any, Literal, get_args
 
 import equinox as eqx
 import numpy as np
-from numpy.typing import NDArray
 
+from deepbures._types import Floats
 from deepbures.certificates._assumption import Assumption
 from deepbures.certificates._logarithms import exp
 from deepbures.certificates._start import Start
 
-Floats = NDArray[np.float64]
 Method = Literal["flow", "descent"]
 Kind = Literal["guarantee", "prediction", "comparison"]
 

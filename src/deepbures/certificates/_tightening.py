@@ -8,16 +8,19 @@ from abc import abstractmethod
 
 import numpy as np
 
+from deepbures._types import Floats
 from deepbures.certificates._assumption import Assumption
 from deepbures.certificates._hypotheses import (
     below_best_saddle,
+    certainly_regular_start,
     full_rank,
     rigorous_margin,
     squared_margin_above_zero,
+    then,
     without_rounding,
 )
 from deepbures.certificates._logarithms import exp, log, root
-from deepbures.certificates._quadrature import DECAYS, Course, Floats, relax
+from deepbures.certificates._quadrature import DECAYS, Course, relax
 from deepbures.certificates._start import Start
 from deepbures.certificates._theorem import AbstractTheorem
 from deepbures.certificates._unbalanced import Charge, Growth, charge_of, growth_of
@@ -73,11 +76,9 @@ class FlowGlobal(AbstractTighteningTheorem):
     def assumptions(self, start: Start) -> tuple[Assumption, ...]:
         if not start.has_full_rank:
             return (full_rank(start),)
-        smallest = without_rounding(start)
-        regular = Assumption("smallest singular value σ_n of the start, less rounding", smallest, ">", 0.0)
         smoothing = Assumption("smoothing τ, which must lie below λ_n", start.tau, "<", start.kept_eigenvalue)
-        needs = (full_rank(start), smoothing, regular)
-        return (*needs, *self._growth(start).assumptions) if all(need.holds for need in needs) else needs
+        needs = (full_rank(start), smoothing, certainly_regular_start(start))
+        return then(needs, lambda: self._growth(start).assumptions)
 
     def constants(self, start: Start) -> dict[str, float]:
         if not start.has_full_rank:
@@ -174,8 +175,7 @@ class FlowBelowSaddle(AbstractTighteningTheorem):
     source = _SOURCE
 
     def assumptions(self, start: Start) -> tuple[Assumption, ...]:
-        below = below_best_saddle(start)
-        return (*below, *self._charge(start).assumptions) if all(need.holds for need in below) else below
+        return then(below_best_saddle(start), lambda: self._charge(start).assumptions)
 
     def constants(self, start: Start) -> dict[str, float]:
         factor = self._charge(start).factor if _is_below(start) else math.nan

@@ -53,7 +53,7 @@ class Charge:
 
     @property
     def _drift(self) -> float:
-        """H."""
+        """The h of the derivation above."""
         return (self.depth - 1) / 2 * self.unbalancedness
 
     @property
@@ -103,7 +103,7 @@ class Charge:
         return math.exp(-self.depth / 2 * self._log_spread)
 
     def pull(self, largest: float, order: int = 1) -> float:
-        """B of (3) for a bound of ‖W‖²; of order 2 what multiplies s² in the equation of the Frobenius loss."""
+        """The b of (3) for a bound of ‖W‖²; of order 2 what multiplies s² in the equation of the Frobenius loss."""
         if self.depth == 1:
             return 1.0
         power = order * self.depth
