@@ -89,7 +89,7 @@ def proved_run(step_size: float | None = None) -> tuple[Trajectory, Proof]:
     steps = np.arange(101)
     step = None if step_size is None else np.asarray(step_size)
     times = np.linspace(0, 10, 101)
-    run = Trajectory(times, steps, {"loss": 1 + excess, "excess": excess}, None, np.asarray(1.0), None, step)
+    run = Trajectory(times, steps, {"loss": 1 + excess, "excess": excess}, None, np.asarray(1.0), step, None)
     start = db.initialize((2, 3), "close", target=(target := db.Target.from_spectrum([4.0, 2.0, 1.0])), key=0)
     name = "flow-below-saddle" if step_size is None else "descent-constant"
     (certificate,) = [c for c in db.certify(start, target, db.BuresWasserstein()) if c.name == name]

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from deepbures._loss_names import LossName
+from deepbures._step_names import STEP_SIZES_IN_WORDS
 from deepbures.cli._messages import Invocation
 
 
@@ -134,9 +135,7 @@ SolverOption = Annotated[
 InitOption = Annotated[Init, typer.Option(help=f"Start of the training: {either(Init)}.", metavar="SCHEME")]
 Horizon = Annotated[float | None, typer.Option(help="Largest time of the flow.", show_default="long enough")]
 NumSteps = Annotated[int | None, typer.Option(help="Largest number of steps of descent.", show_default="long enough")]
-StepSize = Annotated[
-    str, typer.Option(help='Step size of descent: "sharpness", "certified", "monotone", "accelerated" or a number.')
-]
+StepSize = Annotated[str, typer.Option(help=f"Step size of descent: {STEP_SIZES_IN_WORDS} or a number.")]
 Tolerance = Annotated[float, typer.Option(help="Relative excess over the theoretical minimum at which training stops.")]
 FitOut = Annotated[Path | None, typer.Option(help="Folder for the results.", show_default="runs/DATA-rankK-depthN")]
 FitOverwrite = Annotated[bool, _flag("--overwrite", "Replace the run in an existing folder.")]

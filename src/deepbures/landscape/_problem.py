@@ -1,6 +1,6 @@
 """What is known of a problem before any training: its minimum, the distance from it, the curvature there."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -149,9 +149,9 @@ class Problem(eqx.Module):
         if self.loss.modes is None:
             return jnp.nan * self.reference
         with np.errstate(divide="ignore", invalid="ignore"):
-            alive, _, scale = _scales(self, self.loss.modes, depth)
-            xp = namespace(scale)
-            largest = xp.where(alive, scale, -xp.inf).max(-1)
+            kept = _kept(self, self.loss.modes, depth)
+            xp = namespace(kept.scale)
+            largest = xp.where(kept.alive, kept.scale, -xp.inf).max(-1)
             return xp.where(largest > -xp.inf, largest, xp.nan)
 
     @property
@@ -202,17 +202,27 @@ def _minimal_value(
     return modes.cost(values[..., k:]).sum(-1) + kept.sum(-1)
 
 
-def _scales(
-    problem: Problem, modes: AbstractModes, depth: int
-) -> tuple[Bool[Array, "*batch k"], Float[Array, "*batch k"], Float[Array, "*batch k"]]:
-    """Which of the k leading modes the minimizer has, their m*, and the Hessian of their scales in balanced layers."""
+class _Kept(NamedTuple):
+    """The k leading modes at the balanced minimizer; 1 in the place of those that it does not take.
+
+    Which it takes, their λ_j, w_j², w_j^p, and the Hessian in their scales, N w_j^p h_j.
+    """
+
+    alive: Bool[Array, "*batch k"]
+    inside: Float[Array, "*batch k"]
+    squares: Float[Array, "*batch k"]
+    power: Float[Array, "*batch k"]
+    scale: Float[Array, "*batch k"]
+
+
+def _kept(problem: Problem, modes: AbstractModes, depth: int) -> _Kept:
     xp = namespace(problem.eigenvalues, modes.threshold())
     used = xp.asarray(problem.used)
     inside = xp.where(used, xp.asarray(problem.eigenvalues)[..., : problem.rank], 1)
     squares = xp.where(used, modes.used(inside), 1)
     alive = used & (squares > 0)
     power = xp.where(alive, squares, 1) ** ((depth - 1) / depth)
-    return alive, squares, depth * modes.scale(inside) * power
+    return _Kept(alive, inside, squares, power, depth * modes.scale(inside) * power)
 
 
 def _extremes(
@@ -227,9 +237,7 @@ def _extremes(
     xp = namespace(problem.eigenvalues, modes.threshold())
     values, used = xp.asarray(problem.eigenvalues), xp.asarray(problem.used)
     idle = xp.concatenate([~used, xp.ones(values.shape[-1] - k, bool)])
-    inside = xp.where(used, values[:k], 1)
-    alive, squares, scale = _scales(problem, modes, depth)
-    power = xp.where(alive, squares, 1) ** ((depth - 1) / depth)
+    alive, inside, squares, power, scale = _kept(problem, modes, depth)
     # Exact ties λ_i = λ_j are directions along a family of minimizers, not slow ones.
     level = xp.maximum(equality_level(values)[None, :], 4 * np.finfo(values.dtype).eps * inside[:, None])
     is_tied = values[None, :] >= inside[:, None] - level

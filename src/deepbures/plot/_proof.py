@@ -62,8 +62,7 @@ def plot_proof(trajectory: Trajectory, proof: Proof, *, units: str = "squared da
         if not proof or proof.certificate is None:
             axes.set_title("nothing is proved of this run", color=MUTED, fontsize=9)
             return figure
-        counted = trajectory.times if proof.step_size is None else trajectory.steps
-        bound = positive(proof.bound(np.asarray(counted)[proof.record :]))
+        bound = positive(proof.bound(np.asarray(trajectory.positions)[proof.record :]))
         _draw_proved(axes, positions[proof.record :], bound, f"bound {proof.certificate.name}")
         axes.legend(loc="upper right", frameon=False, fontsize=9, handlelength=2.8)
     return figure

@@ -83,9 +83,9 @@ def _run_sections(fit: Fit, run: Trajectory, references: Mapping[str, float]) ->
 
 def _bounds(fit: Fit, run: Trajectory) -> dict[str, Floats]:
     """The bounds of the guarantees that apply to the run, at its records."""
-    at, step = (run.times, None) if run.step_size is None else (run.steps, float(run.step_size))
+    step = None if run.step_size is None else float(run.step_size)
     return {
-        f"bound {check.certificate.name}": check.certificate.bound(at, step_size=step)
+        f"bound {check.certificate.name}": check.certificate.bound(run.positions, step_size=step)
         for check in fit.checks
         if check.applies and check.certificate.is_guarantee
     }

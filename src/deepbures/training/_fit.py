@@ -111,8 +111,7 @@ class Fit(eqx.Module):
         run, proof = self.trajectory, self.proof
         if run is None or proof is None:
             return None
-        is_flow = run.step_size is None and run.times is not None
-        return proof.sentence(run.times if is_flow else run.steps, run.excess)
+        return proof.sentence(run.positions, run.excess)
 
     @property
     def horizon(self) -> float | None:

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 
 from deepbures._checks import check_number
+from deepbures._step_names import STEP_SIZES, STEP_SIZES_IN_WORDS
 from deepbures._warn import warn
 from deepbures.certificates import certified_step_size
 from deepbures.landscape import Problem
@@ -18,13 +19,7 @@ from deepbures.training._dynamics import curvatures
 from deepbures.training._iteration import AcceleratedStep, MonotoneStep, OptaxStep, PlainStep
 from deepbures.training._method import Goal
 
-STEP_SIZES = ("sharpness", "certified", "monotone", "accelerated")
-"""Names accepted as a step size."""
-
-_EXPECTED = (
-    'step_size must be a positive number, "sharpness", "certified", "monotone", '
-    '"accelerated" or an optax optimizer, but '
-)
+_EXPECTED = f"step_size must be a positive number, {STEP_SIZES_IN_WORDS} or an optax optimizer, but "
 
 
 def _certified(net: DeepLinearNetwork, problem: Problem) -> float:

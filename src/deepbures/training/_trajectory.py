@@ -63,6 +63,16 @@ class Trajectory(eqx.Module):
         return str(cast(Any, Result)[self.result])
 
     @property
+    def is_flow(self) -> bool:
+        """Whether this is a gradient flow, and no descent."""
+        return self.step_size is None and self.times is not None
+
+    @property
+    def positions(self) -> Array:
+        """Where the records are, as certificates count: the times of a flow, the steps of a descent."""
+        return self.times if self.is_flow else self.steps
+
+    @property
     def losses(self) -> Array:
         """Loss at each record."""
         return self.records["loss"]
@@ -167,13 +177,12 @@ class Trajectory(eqx.Module):
             return Proof(
                 missed=(f"the run was computed in {excess.dtype}, and bounds are checked in double precision only",)
             )
-        is_flow = self.step_size is None and self.times is not None
-        if not is_flow and self.step_size is None:
+        if not self.is_flow and self.step_size is None:
             return Proof(missed=("theorems on descent are about plain descent with a constant step size",))
-        method = "flow" if is_flow else "descent"
+        method = "flow" if self.is_flow else "descent"
         return prove(
             [certificate for certificate in certificates if certificate.method == method],
-            self.times if is_flow else self.steps,
+            self.positions,
             self.records,
             step_size=None if self.step_size is None else float(self.step_size),
             tolerance=tolerance,
@@ -187,19 +196,18 @@ class Trajectory(eqx.Module):
             )
 
     def _check(self, certificate: Certificate, excess: Array, tolerance: float) -> Check:
-        is_flow = self.step_size is None and self.times is not None
         if certificate.method == "flow":
-            if not is_flow:
+            if not self.is_flow:
                 return Check(certificate, applies=False, reason="it is about gradient flow, and this is a descent")
-            return certificate.check(self.times, excess, tolerance=tolerance)
+            return certificate.check(self.positions, excess, tolerance=tolerance)
         if self.step_size is None:
-            what = "a flow" if is_flow else "not plain descent"
+            what = "a flow" if self.is_flow else "not plain descent"
             return Check(certificate, applies=False, reason=f"it is about plain descent, and this is {what}")
         step = float(self.step_size)
         if certificate.holds and not certificate.speaks_of(step):
             reason = f"it speaks of step sizes up to {certificate.max_step_size:.4g}, and this run took {step:.4g}"
             return Check(certificate, applies=False, reason=reason)
-        return certificate.check(self.steps, excess, step_size=step, tolerance=tolerance)
+        return certificate.check(self.positions, excess, step_size=step, tolerance=tolerance)
 
     def to_dict(self) -> Mapping[str, Array]:
         """Grid and records as one flat mapping of arrays, for saving."""

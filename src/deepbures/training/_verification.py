@@ -25,8 +25,8 @@ def hold_against(run: Trajectory, certificates: Iterable[Certificate]) -> tuple[
     first = int(lost.argmax())
     if first == 0:
         return tuple(Check(c, applies=False, reason="the loss is not finite at the start") for c in certificates)
-    at = run.steps if run.times is None or run.step_size is not None else run.times
-    return tuple(lost_at(check, float(np.asarray(at)[first])) for check in _until(run, first).check(certificates))
+    lost_from = float(np.asarray(run.positions)[first])
+    return tuple(lost_at(check, lost_from) for check in _until(run, first).check(certificates))
 
 
 def _until(run: Trajectory, count: int) -> Trajectory:

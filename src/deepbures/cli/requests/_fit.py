@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepbures._claim import ClaimedFolder, check_vacant
 from deepbures._loss_names import LossName
+from deepbures._step_names import STEP_SIZES, STEP_SIZES_IN_WORDS
 from deepbures.cli import _options as options
 from deepbures.cli.requests._request import DataRequest, check_loss, check_network, check_seed, require, values
 
@@ -89,7 +90,7 @@ class FitRequest(DataRequest):
     @property
     def step(self) -> float | str:
         """The step size as `deepbures.fit` takes it."""
-        if self.step_size in ("sharpness", "certified", "monotone", "accelerated"):
+        if self.step_size in STEP_SIZES:
             return self.step_size
         try:
             number = float(self.step_size)
@@ -97,8 +98,7 @@ class FitRequest(DataRequest):
             number = math.nan
         require(
             math.isfinite(number) and number > 0,
-            '--step-size must be "sharpness", "certified", "monotone", "accelerated" or a positive number, but '
-            f"{self.step_size!r} was given.",
+            f"--step-size must be {STEP_SIZES_IN_WORDS} or a positive number, but {self.step_size!r} was given.",
         )
         return number
 
