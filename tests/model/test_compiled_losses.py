@@ -107,3 +107,21 @@ def test_a_program_that_is_forgotten_forgets_its_operator(monkeypatch):
         db.Frobenius().grad(np.ones((4, 2)), db.Target.from_operator(operator, 4, 8.0))
     gc.collect()
     assert [reference() is None for reference in kept] == [True, True, False]
+
+
+@with_each_loss
+def test_value_gradient_and_second_derivative_share_their_decomposition(loss):
+    """One singular value or eigenvalue decomposition in a program of all three; two of the Sinkhorn divergence.
+
+    Two that do not wait for each other would be computed twice, and at once: decompositions of large stacks then have
+    waited for each other for ever, each for threads that the other one holds (jaxlib 0.10.2, two processors).
+    """
+    target = targets(0)[0]
+    w = np.random.default_rng(1).normal(size=(3, 4, 2))
+    program = jax.jit(jax.vmap(lambda w: call_all(loss, target, w, w))).lower(w).compile().as_text()
+    kinds = [
+        kind for kind in ("dgesvd", "dgesdd", "dsyevd", "dgeqrf") for _ in range(program.count(f'"lapack_{kind}_ffi"'))
+    ]
+    decompositions = [kind for kind in kinds if kind != "dgeqrf"]
+    several = 2 if isinstance(loss, db.SinkhornDivergence) else 0 if isinstance(loss, db.Frobenius) else 1
+    assert len(decompositions) == several and kinds.count("dgeqrf") <= 1

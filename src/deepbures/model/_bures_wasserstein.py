@@ -138,10 +138,9 @@ class BuresWasserstein(AbstractSpectralLoss):
         root = jnp.sqrt(c.eigenvalues)[..., :, None]
         scaled = root * c.blocks[0]
         if self.is_smooth:
-            # Q[:, :m] = (M Mᵀ)^{−½} D w for M = [D w, √τ D]: U and S of the triangular factor of M are enough.
-            noise = jnp.sqrt(jnp.asarray(self.tau, w.dtype)) * root * jnp.eye(root.shape[-2], dtype=w.dtype)
-            triangle = jnp.linalg.qr(jnp.concatenate([scaled.mT, noise], axis=-2), mode="r")
-            u, s, _ = thin_svd(triangle.mT)
+            # Q[:, :m] = (M Mᵀ)^{−½} D w for M = D [w, √τ I]: U and S are enough. Where the value is asked for as well,
+            # its decomposition is this one, of which a compiled program makes one.
+            u, s, _ = self._procrustes(c)[2]
             keep = nonzero(s, u.shape[-1], scaled.shape[-1] + u.shape[-1])
             inverse = jnp.where(keep, 1 / jnp.where(keep, s, 1), 0)
             q = u @ (inverse[..., :, None] * (u.mT @ scaled))
