@@ -30,9 +30,9 @@ def certify(net: DeepLinearNetwork, target: Target, loss: AbstractLoss) -> tuple
     flow-authors-code         flow-paper with the margin of the authors' code                         comparison
     flow-asymptotic           twice the smallest positive curvature at the balanced minimizer         prediction
     descent-paper             (1 − 2ηNc^p) per step for η ≤ min(η1, η2, η3): τ = 0, k = n             guarantee
-    descent-derived           (1 − 4ηNKc^{p+2}) per step for these η, K of flow-derived: τ ≥ 0, k = n  guarantee
+    descent-derived           (1 − 4ηNKc^{p+2}) per step for these η, K as above: τ ≥ 0, k = n        guarantee
     descent-exact             (1 − 2η)² per step for η ≤ ½: depth 1, τ = 0, k = n                     guarantee
-    descent-constant          tightens; every depth, any layers, below the best saddle: τ < λ_k, k ≤ n        guarantee
+    descent-constant          tightens; any layers, below the best saddle: τ < λ_k, k ≤ n             guarantee
     descent-sharpness         (1 − ημ)² per step for η ≤ 1/λ_max, μ the smallest positive curvature   prediction
     descent-stability         the stability limit 2/λ_max                                             prediction
     ========================  ======================================================================  ===========
